@@ -1,0 +1,168 @@
+"""Findings: five plain sentences, each with the query that reproduces its numbers, how sure it is, and what limits it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from earwitness.store import Bundle
+from earwitness.study.config import StudyFile
+
+_NAMED = 4
+
+
+def findings(bundle: Bundle, study: StudyFile) -> list[dict[str, Any]]:
+    """The five sentences as rows of `findings`: received, sharing, bids, unseen, next."""
+    platform = study.platform.organisation
+    received = _received(bundle, platform)
+    sharing = _sharing(bundle, platform)
+    bids = _bids(bundle)
+    unseen = _unseen(bundle)
+    return [received, sharing, bids, unseen, _next(bundle, bids)]
+
+
+def _received(bundle: Bundle, platform: str) -> dict[str, Any]:
+    sql = (
+        "select h.organisation, bool_or(h.purpose = 'advertising_tracking') as tracks,"
+        " bool_or(c.party = 'platform') as platform, count(distinct c.profile) as speakers,"
+        " sum(c.bytes_up) as bytes_up from contacts c join hosts h using (host)"
+        " group by 1 order by platform desc, tracks desc, 1"
+    )
+    rows = bundle.sql(sql).to_pylist()
+    others = [r["organisation"] for r in rows if not r["platform"]]
+    trackers = [r["organisation"] for r in rows if not r["platform"] and r["tracks"]]
+    speakers = bundle.sql("select count(distinct profile) as n from contacts")["n"][0].as_py()
+    if not rows:
+        claim = "No traffic of a speaker was captured, so nothing can be said of who received data."
+        return _finding("received", claim, sql, "not measured", ["no capture"])
+    claim = (
+        f"The {speakers} speakers sent data to {platform}"
+        if any(r["platform"] for r in rows)
+        else f"The {speakers} speakers sent nothing to {platform}"
+    )
+    if others:
+        claim += f" and to {_count(len(others), 'other organisation')} ({_names(others)})"
+        claim += f", {len(trackers)} of them in advertising or tracking." if trackers else ", none known to track."
+    else:
+        claim += " and to nobody else."
+    unnamed = bundle.sql("select count(*) as n from flows where host is null")["n"][0].as_py()
+    return _finding(
+        "received",
+        claim,
+        sql,
+        "seen in the packets; the names come from TLS, HTTP and DNS",
+        [f"{_count(unnamed, 'flow')} without a name"] if unnamed else [],
+    )
+
+
+def _sharing(bundle: Bundle, platform: str) -> dict[str, Any]:
+    quoted = platform.replace("'", "''")
+    sql = (
+        "with recursive partners as (select distinct sender as organisation from syncs"
+        f" where receiver = '{quoted}' and sender <> '{quoted}'),"
+        " reached(identifier, organisation) as ("
+        " select identifier, receiver from syncs where sender in (select organisation from partners)"
+        " union select s.identifier, s.receiver from syncs s join reached r"
+        " on s.identifier = r.identifier and s.sender = r.organisation)"
+        " select 'partner' as role, organisation from partners union"
+        f" select 'downstream', organisation from reached where organisation <> '{quoted}'"
+        " and organisation not in (select organisation from partners) order by role desc, organisation"
+    )
+    rows = bundle.sql(sql).to_pylist()
+    partners = [r["organisation"] for r in rows if r["role"] == "partner"]
+    downstream = [r["organisation"] for r in rows if r["role"] == "downstream"]
+    if not bundle.sql("select count(*) as n from visits")["n"][0].as_py():
+        return _finding("sharing", "No page was visited, so sharing was not measured.", sql, "not measured", [])
+    if not partners:
+        claim = f"No organisation was seen to pass its identifier for a person to {platform}."
+    else:
+        claim = f"{_count(len(partners), 'organisation')} passed their identifier for a person to {platform}"
+        claim += f" ({_names(partners)})"
+        if downstream:
+            claim += f", and theirs went on to {_count(len(downstream), 'further one')} ({_names(downstream)})"
+        claim += "."
+    limits = ["only identifiers that travelled through the browser can be seen"]
+    return _finding("sharing", claim, sql, "each passing on is a recorded request; a floor, not a total", limits)
+
+
+def _bids(bundle: Bundle) -> dict[str, Any]:
+    sql = (
+        "select hypothesis, persona, control, outcome, estimand, unit, units_treated, units_control, method, effect,"
+        " ci_low, ci_high, p, p_attainable, p_adjusted, registered from tests where unit = 'profile'"
+        " order by hypothesis, estimand"
+    )
+    rows = bundle.sql(sql).to_pylist()
+    tests = [r for r in rows if r["p_adjusted"] is not None]
+    if not tests:
+        return _finding("bids", "Bids were not compared.", sql, "not measured", ["no test could be made"])
+    ratios = {r["hypothesis"]: r for r in rows if r["estimand"] == RATIO}
+    sentences = []
+    for test in tests:
+        effect = _ratio_words(ratios.get(test["hypothesis"]))
+        if test["p_adjusted"] <= _ALPHA:
+            sentences.append(f"Bids for “{test['persona']}” profiles rose above “{test['control']}”{effect}")
+        else:
+            sentences.append(f"No rise of bids for “{test['persona']}” over “{test['control']}” was shown{effect}")
+    least = min(tests, key=lambda r: r["p_adjusted"])
+    confidence = (
+        f"p = {_p(least['p_adjusted'])} after correction, {least['units_treated']} against"
+        f" {least['units_control']} profiles; this design cannot give less than {_p(least['p_attainable'])}"
+    )
+    limits = [] if all(t["registered"] for t in tests) else ["not confirmatory: too few profiles, or asked afterwards"]
+    return _finding("bids", "; ".join(sentences) + ".", sql, confidence, limits)
+
+
+def _unseen(bundle: Bundle) -> dict[str, Any]:
+    sql = "select stage, reason, count(*) as n, min(detail) as example from gaps group by 1, 2 order by n desc, 1, 2"
+    rows = bundle.sql(sql).to_pylist()
+    visits = bundle.sql("select count(*) as n, count(*) filter (status <> 'done') as bad from visits").to_pylist()[0]
+    claim = f"{visits['n'] - visits['bad']} of {_count(visits['n'], 'page visit')} gave all they had"
+    if rows:
+        told = ", ".join(f"{r['n']} × {r['reason'].replace('_', ' ')} ({r['stage']})" for r in rows[:_NAMED])
+        claim += f"; not seen, and written down: {told}"
+    else:
+        claim += "; nothing else is known to be missing"
+    always = "what the platform does with the data on its own servers cannot be seen from outside"
+    return _finding("unseen", claim + ".", sql, "complete for what was noticed; see the gaps", [always])
+
+
+def _next(bundle: Bundle, bids: dict[str, Any]) -> dict[str, Any]:
+    sql = (
+        "select distinct c.host, h.organisation, h.source from contacts c join hosts h using (host)"
+        " where h.purpose = 'advertising_tracking' and c.party <> 'platform' order by 1"
+    )
+    hosts = bundle.sql(sql)["host"].to_pylist()
+    steps = []
+    if hosts:
+        steps.append(f"block {_count(len(hosts), 'tracking host')} at the router ({_names(hosts)})")
+    steps.append("ask the platform for your advertising data and switch off interest-based ads")
+    if bids["gaps"] or "No rise" in bids["claim"]:
+        steps.append("repeat with more profiles per persona before drawing conclusions on bids")
+    claim = "Next: " + "; ".join(steps) + "; then measure again."
+    return _finding("next", claim, sql, "advice; whether it works is for the next measurement to say", [])
+
+
+def _finding(name: str, claim: str, sql: str, confidence: str, gaps: Sequence[str]) -> dict[str, Any]:
+    return {"finding": name, "claim": claim, "sql": sql, "confidence": confidence, "gaps": list(gaps)}
+
+
+def _ratio_words(row: dict[str, Any] | None) -> str:
+    if row is None or row["effect"] is None:
+        return ""
+    low = "0" if row["ci_low"] is None or row["ci_low"] <= 0 else f"{row['ci_low']:.1f}"
+    high = "no limit" if row["ci_high"] is None or math.isinf(row["ci_high"]) else f"{row['ci_high']:.1f}"
+    return f" ({row['effect']:.1f} times where both got bids; 95 % interval {low} to {high})"
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}".lstrip("0") if value >= 0.001 else "< .001"
