@@ -8,8 +8,14 @@ from earwitness.cli import ask, audit, inspection, lab
 
 app = typer.Typer(
     name="earwitness",
-    help="Audit smart-speaker ecosystems: what a speaker sends, to whom, who shares it, whether it changes ads and bids.",
-    epilog="Exit codes: 0 done; 1 done, but something failed or was cut short; 2 bad use or bad input; 3 a tool is missing.",
+    help=(
+        "Audit smart-speaker ecosystems: what a speaker sends, to whom, who shares it, whether it changes ads and bids."
+    ),
+    epilog=(
+        "Exit codes: 0 done; 1 done, but something failed or was cut short; 2 bad use or bad input; "
+        "3 a tool is missing."
+    ),
+    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,11 +1,14 @@
-"""The reference pages docs/cli.md and docs/tables.md, made from the code; `python -m earwitness.cli.reference DOCS` writes them."""
+"""The reference pages docs/cli.md and docs/tables.md, made from the code.
+
+`python -m earwitness.cli.reference DOCS` writes them.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 
 from earwitness.model.tables import PROVENANCE, TABLES, Column
@@ -39,13 +42,13 @@ def tables_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _walk(path: str, command: click.Command) -> list[tuple[str, click.Command]]:
-    if isinstance(command, click.Group):
+def _walk(path: str, command: Any) -> list[tuple[str, Any]]:
+    if hasattr(command, "commands"):
         return [found for name, sub in command.commands.items() for found in _walk(f"{path} {name}", sub)]
     return [(path, command)]
 
 
-def _command(name: str, command: click.Command) -> str:
+def _command(name: str, command: Any) -> str:
     if not command.help:
         raise ValueError(f"{name} has no help")
     lines = [f"## {name}", "", command.help.strip(), "", "| argument or option | meaning |", "|---|---|"]
@@ -53,7 +56,7 @@ def _command(name: str, command: click.Command) -> str:
         text = getattr(parameter, "help", None)
         if not text:
             raise ValueError(f"{name}: {parameter.name} has no help")
-        if isinstance(parameter, click.Option):
+        if parameter.param_type_name == "option":
             shown = ", ".join(parameter.opts)
             default = parameter.default
             if default not in (None, False) and not callable(default):
