@@ -21,6 +21,8 @@ def a_study():
             for s in ("dogs", "cats")
         ],
         sites=[{"site": f"s{i}", "url": f"https://s{i}.test/", "rank": i} for i in range(1, 4)],
+        sites_before=1,
+        iterations=1,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -116,15 +117,18 @@ def _write_study(directory: Path, world: str, seed: int) -> None:
     from earwitness.study import new_study, study_yaml
 
     catalogue = lab.catalogue(world, seed)
+    public = dataclasses.asdict(catalogue)
     study = new_study(
         world=world,
         seed=seed,
-        platform=catalogue.platform,
-        personas=catalogue.personas,
-        skills=catalogue.skills,
-        sites=catalogue.sites,
+        platform=public["platform"],
+        personas=public["personas"],
+        skills=public["skills"],
+        sites=public["sites"],
+        sites_before=catalogue.sites_before,
+        iterations=catalogue.iterations,
     )
-    lists = {"lists/ownership.json": catalogue.ownership, "lists/filters.txt": catalogue.filters}
+    lists = {"lists/ownership.json": catalogue.ownership_list, "lists/filters.txt": catalogue.filter_list}
     create(directory, study_yaml(study), lists)
 
 

@@ -16,7 +16,7 @@ def list_worlds(as_json: JsonOption = False) -> None:
     """List the worlds."""
     from earwitness import lab
 
-    worlds = [{"world": name, "about": lab.describe(name, 1)["about"]} for name in lab.worlds()]
+    worlds = [{"world": name, "about": lab.describe(name, 1)["description"]} for name in lab.worlds()]
     if as_json:
         say_json(worlds)
     else:

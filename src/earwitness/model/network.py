@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -18,9 +18,9 @@ class Enrolled:
 
     profile: str
     account: str
-    password: str
+    password: str = field(repr=False)
     device_serial: str
-    refresh_token: str
+    refresh_token: str = field(repr=False)
     device_mac: str
     device_ip: str
 

@@ -240,6 +240,8 @@ _TABLES = (
                 "the list that named the organisation; registrable_domain where none did",
             ),
             Column("source_date", TEXT, "date of that list", "ISO 8601"),
+            Column("purpose_source", TEXT, "the list that decided the purpose; null where none did"),
+            Column("purpose_source_date", TEXT, "date of that list", "ISO 8601"),
         ),
     ),
     Table(
@@ -336,6 +338,7 @@ _TABLES = (
             Column("cookies_set", TEXTS, "the Set-Cookie lines, platform session values as tokens"),
             Column("body", TEXT, "the request body as text, or null"),
             Column("seen_by", TEXT, "cdp or netlog"),
+            Column("referer", TEXT, "the Referer header as sent; null where there was none"),
         ),
     ),
     Table(
@@ -432,6 +435,7 @@ _TABLES = (
             Column("channel", TEXT, "query, path, body, referer or location"),
             Column("encoding", TEXT, "plain, url …"),
             Column("request", TEXT, "the hop that proves it"),
+            Column("owner", TEXT, "the organisation whose identifier it is; null where the study knew it"),
         ),
     ),
     Table(

@@ -112,7 +112,7 @@ class Bundle:
         if self._views is None:
             self._views = open_views(self.directory, self.ledger.shards())
         try:
-            return self._views.execute(query, list(parameters)).to_arrow_table()
+            return self._views.sql(query, params=list(parameters) or None).to_arrow_table()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             raise BadInput("query", "sql", f"a query over the study's tables ({reason})") from None

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from earwitness.capture import read_capture
-from earwitness.detect import contacts, identifiers, syncs
+from earwitness.detect import contact_gaps, contacts, identifiers, syncs
 from earwitness.parties import Directory
 from earwitness.stats import Hypothesis, attainable_p, bid_tests
 from earwitness.store import Bundle
@@ -82,17 +82,10 @@ def _hosts(bundle: Bundle, study: StudyFile) -> None:
 def _contacts(bundle: Bundle, study: StudyFile, packets: pa.Table | None) -> None:
     with bundle.step("analyse/contacts", "detect", replace=True) as step:
         if packets is not None:
-            step.write(
-                "contacts",
-                contacts(
-                    bundle.table("flows"),
-                    packets,
-                    bundle.table("interactions"),
-                    bundle.table("hosts"),
-                    study.platform.organisation,
-                    bundle.table("skills"),
-                ),
-            )
+            flows, talks = bundle.table("flows"), bundle.table("interactions")
+            hosts, skills = bundle.table("hosts"), bundle.table("skills")
+            step.write("contacts", contacts(flows, packets, talks, hosts, study.platform.organisation, skills))
+            step.write("gaps", contact_gaps(flows, packets, talks))
 
 
 def _sharing(bundle: Bundle) -> None:

@@ -80,15 +80,15 @@ class Phase(_Part):
     phase: Name
     does: Literal["crawl", "interact"]
     sites: list[str] = []
-    iterations: int = Field(1, ge=1, le=100)
-    idle_s: float = Field(5.0, ge=0, le=3600)
+    iterations: int = Field(default=1, ge=1, le=100)
+    idle_s: float = Field(default=5.0, ge=0, le=3600)
 
 
 class Crawl(_Part):
     """How the persona browser works."""
 
-    browsers: int = Field(2, ge=1, le=16)
-    visit_cap_s: float = Field(20.0, gt=0, le=600)
+    browsers: int = Field(default=2, ge=1, le=16)
+    visit_cap_s: float = Field(default=20.0, gt=0, le=600)
 
 
 class Lists(_Part):

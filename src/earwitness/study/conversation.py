@@ -39,6 +39,7 @@ async def converse(
                     gaps += answer.gaps
                     spoken.append((name, utterance, answer))
                     await speaker.idle(_PAUSE_S)
+        gaps += speaker.gaps
     evidence = step.seal(capture, "capture", sensitive=True)
     if keys.exists():
         step.seal(keys, "key_log", sensitive=True)
@@ -72,8 +73,11 @@ async def converse(
         )
         for order, stream in enumerate(answer.streams, 1):
             name = row_id(interaction, order)
-            audio = step.partial(f"{name}.wav")
-            audio.write_bytes(stream.audio)
+            heard = None
+            if stream.audio:
+                audio = step.partial(f"{name}.wav")
+                audio.write_bytes(stream.audio)
+                heard = step.seal(audio, "audio")
             step.write(
                 "streams",
                 [
@@ -85,7 +89,7 @@ async def converse(
                         "final_host": stream.final_host,
                         "hops": list(stream.hops),
                         "seconds": stream.seconds,
-                        "evidence": step.seal(audio, "audio"),
+                        "evidence": heard or evidence,
                     }
                 ],
             )

@@ -1,15 +1,19 @@
-"""Findings: five plain sentences, each with the query that reproduces its numbers, how sure it is, and what limits it."""
+"""Findings: five plain sentences, each with the query behind its numbers, how sure it is, and what limits it."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from earwitness.detect import reach_query
+from earwitness.stats import CPM_RATIO, SCORE_RANK_BISERIAL
 from earwitness.store import Bundle
 from earwitness.study.config import StudyFile
 
 _NAMED = 4
+_ALPHA = 0.05
 
 
 def findings(bundle: Bundle, study: StudyFile) -> list[dict[str, Any]]:
@@ -57,18 +61,7 @@ def _received(bundle: Bundle, platform: str) -> dict[str, Any]:
 
 
 def _sharing(bundle: Bundle, platform: str) -> dict[str, Any]:
-    quoted = platform.replace("'", "''")
-    sql = (
-        "with recursive partners as (select distinct sender as organisation from syncs"
-        f" where receiver = '{quoted}' and sender <> '{quoted}'),"
-        " reached(identifier, organisation) as ("
-        " select identifier, receiver from syncs where sender in (select organisation from partners)"
-        " union select s.identifier, s.receiver from syncs s join reached r"
-        " on s.identifier = r.identifier and s.sender = r.organisation)"
-        " select 'partner' as role, organisation from partners union"
-        f" select 'downstream', organisation from reached where organisation <> '{quoted}'"
-        " and organisation not in (select organisation from partners) order by role desc, organisation"
-    )
+    sql = textwrap.dedent(reach_query(platform)).strip()
     rows = bundle.sql(sql).to_pylist()
     partners = [r["organisation"] for r in rows if r["role"] == "partner"]
     downstream = [r["organisation"] for r in rows if r["role"] == "downstream"]
@@ -93,24 +86,30 @@ def _bids(bundle: Bundle) -> dict[str, Any]:
         " order by hypothesis, estimand"
     )
     rows = bundle.sql(sql).to_pylist()
-    tests = [r for r in rows if r["p_adjusted"] is not None]
-    if not tests:
-        return _finding("bids", "Bids were not compared.", sql, "not measured", ["no test could be made"])
-    ratios = {r["hypothesis"]: r for r in rows if r["estimand"] == RATIO}
+    ratios = {r["hypothesis"]: r for r in rows if r["estimand"] == CPM_RATIO}
+    made = [r for r in rows if r["estimand"] == SCORE_RANK_BISERIAL and r["p"] is not None]
+    if not made:
+        return _finding("bids", "Bids could not be compared.", sql, "not measured", ["too few bids in one arm"])
     sentences = []
-    for test in tests:
+    for test in made:
+        arms = f"“{test['persona']}” over “{test['control']}”"
         effect = _ratio_words(ratios.get(test["hypothesis"]))
-        if test["p_adjusted"] <= _ALPHA:
-            sentences.append(f"Bids for “{test['persona']}” profiles rose above “{test['control']}”{effect}")
+        if not test["registered"]:
+            sentences.append(f"bids for {arms} were explored only{effect}")
+        elif test["p_adjusted"] <= _ALPHA:
+            sentences.append(f"bids rose for {arms}{effect}")
         else:
-            sentences.append(f"No rise of bids for “{test['persona']}” over “{test['control']}” was shown{effect}")
-    least = min(tests, key=lambda r: r["p_adjusted"])
-    confidence = (
-        f"p = {_p(least['p_adjusted'])} after correction, {least['units_treated']} against"
-        f" {least['units_control']} profiles; this design cannot give less than {_p(least['p_attainable'])}"
-    )
-    limits = [] if all(t["registered"] for t in tests) else ["not confirmatory: too few profiles, or asked afterwards"]
-    return _finding("bids", "; ".join(sentences) + ".", sql, confidence, limits)
+            sentences.append(f"no rise of bids was shown for {arms}{effect}")
+    claim = "; ".join(sentences)
+    best = min(made, key=lambda r: (not r["registered"], r["p"]))
+    size = f"{best['units_treated']} against {best['units_control']} profiles, which cannot give less than"
+    size += f" {_p(best['p_attainable'])}"
+    if best["registered"]:
+        confidence = f"p = {_p(best['p_adjusted'])} after correction, from {size}"
+    else:
+        confidence = f"exploratory: p = {_p(best['p'])} without correction, from {size}"
+    limits = [] if all(t["registered"] for t in made) else ["not confirmatory: too few profiles for its family"]
+    return _finding("bids", f"{claim[0].upper()}{claim[1:]}.", sql, confidence, limits)
 
 
 def _unseen(bundle: Bundle) -> dict[str, Any]:
@@ -137,7 +136,7 @@ def _next(bundle: Bundle, bids: dict[str, Any]) -> dict[str, Any]:
     if hosts:
         steps.append(f"block {_count(len(hosts), 'tracking host')} at the router ({_names(hosts)})")
     steps.append("ask the platform for your advertising data and switch off interest-based ads")
-    if bids["gaps"] or "No rise" in bids["claim"]:
+    if "rose" not in bids["claim"]:
         steps.append("repeat with more profiles per persona before drawing conclusions on bids")
     claim = "Next: " + "; ".join(steps) + "; then measure again."
     return _finding("next", claim, sql, "advice; whether it works is for the next measurement to say", [])
@@ -152,7 +151,7 @@ def _ratio_words(row: dict[str, Any] | None) -> str:
         return ""
     low = "0" if row["ci_low"] is None or row["ci_low"] <= 0 else f"{row['ci_low']:.1f}"
     high = "no limit" if row["ci_high"] is None or math.isinf(row["ci_high"]) else f"{row['ci_high']:.1f}"
-    return f" ({row['effect']:.1f} times where both got bids; 95 % interval {low} to {high})"
+    return f" ({row['effect']:.1f} times the price where both got bids, 95 % interval {low} to {high})"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -45,8 +45,10 @@ def new_study(
     personas: Sequence[Mapping[str, Any]],
     skills: Sequence[Mapping[str, Any]],
     sites: Sequence[Mapping[str, Any]],
+    sites_before: int,
+    iterations: int,
 ) -> dict[str, Any]:
-    """A study of a world's public facts: a baseline crawl on a third of the sites, interactions, a crawl of all.
+    """A study of a world's public facts: a baseline crawl of the first sites, interactions, a crawl of all.
 
     Each interest persona is held against the first control, one-sided ("bids are higher"), in one family.
     """
@@ -67,12 +69,12 @@ def new_study(
             }
             for p in personas
         ],
-        "skills": [dict(s) for s in skills],
+        "skills": [_plain(s) for s in skills],
         "sites": [dict(s) for s in sites],
         "phases": [
-            {"phase": "before", "does": "crawl", "sites": names[: max(1, len(names) // 3)], "iterations": 1},
+            {"phase": "before", "does": "crawl", "sites": names[:sites_before], "iterations": iterations},
             {"phase": "interact", "does": "interact", "idle_s": 8.0},
-            {"phase": "after", "does": "crawl", "sites": names, "iterations": 1},
+            {"phase": "after", "does": "crawl", "sites": names, "iterations": iterations},
         ],
         "crawl": {"browsers": 2, "visit_cap_s": 20.0},
         "lists": {"ownership": ["lists/ownership.json"], "filters": ["lists/filters.txt"]},
@@ -89,3 +91,8 @@ def new_study(
             if p["role"] == "interest"
         ],
     }
+
+
+def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """As YAML has it: tuples are lists."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in entry.items()}
