@@ -37,6 +37,14 @@ def test_a_split_hello_in_any_order(tmp_path: Path, stream: bytes, order: tuple[
     assert stream_names(tmp_path, [parts[n] for n in order], handshake=handshake) == [f"sni={NAME.decode()}"]
 
 
+def test_a_server_that_is_seen_to_answer_first_does_not_hide_the_name(tmp_path: Path) -> None:
+    """The client's SYN was missed, and the capture has the server's answer before the end of the hello."""
+    first, second = pieces(HELLO, 2)
+    _, accept, _, *hello = p.connection(p.SPEAKER, 40000, p.SERVER, 443, [first, second])
+    answer = p.tcp(p.SERVER, 443, p.SPEAKER, 40000, p.ACK, 7001, b"\x16\x03\x03\0\x30\x02" + bytes(47))
+    assert flows(tmp_path, [accept, hello[0], answer, hello[1]])[0]["host"] == NAME.decode()
+
+
 @pytest.mark.parametrize("isn", [1000, 2**32 - 60, 2**31 - 60, 0])
 def test_sequence_numbers_wrap(tmp_path: Path, isn: int) -> None:
     assert stream_names(tmp_path, pieces(LONG, 5)[::-1], isn=isn) == [f"sni={NAME.decode()}"]

@@ -1,7 +1,7 @@
-"""Captures: takes a pcap or pcapng file, gives its flows with names, DNS answers, devices and gaps.
+"""Captures: takes a pcap or pcapng file, gives its flows with names, DNS answers, devices and gaps; and makes captures.
 
 `read_capture` reads, `inspect_rows` and `write_flows` turn what was read into the answer of `earwitness inspect`,
-`compile_kernels` prepares the machine so that reading is quick. `Router` carries a device's traffic and writes it down.
+`compile_kernels` prepares the machine so that reading is quick. `Router` carries a device's traffic and captures it.
 """
 
 from earwitness.capture.inspection import inspect_rows, write_flows

@@ -15,6 +15,7 @@ from earwitness.capture.jit import Bytes, Ints, Ints32, int64, njit, uint64
 from earwitness.capture.records import AT, CAPTURED, LINK, START, WIRE
 
 # Columns of `flows`. Side A is the lower (address, port); AB counts packets sent by A. KEY is version, ports, protocol.
+# SYN_SIDE is 1 or 2 where A or B sent a SYN, -1 or -2 where only its answer (SYN and ACK) was seen, from A or B.
 # BASE is the sequence number of the first byte of a side's stream, KIND how we know (0 not, 1 first seen, 2 its SYN).
 (
     A_HIGH, A_LOW, B_HIGH, B_LOW, KEY, PACKETS_AB, PACKETS_BA, BYTES_AB, BYTES_BA, FIRST, LAST, FIRST_PACKET,
@@ -375,8 +376,11 @@ def dissect(
             sequence = _be32(b, p + 4)
             flags = int64(b[p + 13])
             if flags & 2:
-                if flags & 16 == 0 and flows[f, SYN_SIDE] == 0:
-                    flows[f, SYN_SIDE] = side + 1
+                if flags & 16 == 0:
+                    if flows[f, SYN_SIDE] <= 0:
+                        flows[f, SYN_SIDE] = side + 1
+                elif flows[f, SYN_SIDE] == 0:
+                    flows[f, SYN_SIDE] = -(side + 1)
                 sequence = (sequence + 1) & 0xFFFFFFFF
                 known_as = flows[f, KIND_A + side]
                 if known_as == 1 or (known_as == 2 and flows[f, BASE_A + side] != sequence):
@@ -398,7 +402,8 @@ def dissect(
                     kind_of_excerpt = DNS_STREAM
             elif (
                 flows[f, READ] == 0
-                and (flows[f, SYN_SIDE] == 0 or flows[f, SYN_SIDE] == side + 1)
+                and (flows[f, SYN_SIDE] <= 0 or flows[f, SYN_SIDE] == side + 1)
+                and flows[f, SYN_SIDE] != -(side + 1)
                 and -STREAM_WINDOW < stream_offset < STREAM_WINDOW
             ):
                 kind_of_excerpt = TCP_STREAM

@@ -238,6 +238,7 @@ class PersonaBrowser:
         try:
             async with asyncio.timeout(_LEAVE_S):
                 await self._guarded(self._the_tab.go(BLANK))
+                await self._guarded(self._the_tab.loaded())
                 self._record.recorder.page_left()
                 left_at = asyncio.get_running_loop().time()
                 quiet = self._record.recorder.quiet(QUIET_AFTER_LEAVING_S, since=left_at)
@@ -304,6 +305,7 @@ class PersonaBrowser:
     async def _new_tab(self) -> None:
         """Replace a tab that crashed or does not answer."""
         old, self._page = self._the_tab, asyncio.get_running_loop().create_future()
+        old.session.post("Page.crash")  # a script that never ends would keep its process, and be used again
         await self.targets.browser.call("Target.createTarget", {"url": BLANK})
         await self._take_tab()
         with suppress(CommandFailed):

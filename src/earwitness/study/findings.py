@@ -14,6 +14,15 @@ from earwitness.study.config import StudyFile
 
 _NAMED = 4
 _ALPHA = 0.05
+_GAPS = {
+    "no_name": "speakers with conversations that nothing names",
+    "interrupted": "attempts that ended early and were repeated",
+    "failed": "attempts that failed",
+    "truncated": "captures that are cut off",
+    "timeout": "pages that did not come to rest",
+    "no_baseline": "skills without enough idle time to compare with",
+    "list_missing": "public lists that are not installed",
+}
 
 
 def findings(bundle: Bundle, study: StudyFile) -> list[dict[str, Any]]:
@@ -30,26 +39,25 @@ def _received(bundle: Bundle, platform: str) -> dict[str, Any]:
     sql = (
         "select h.organisation, bool_or(h.purpose = 'advertising_tracking') as tracks,"
         " bool_or(c.party = 'platform') as platform, count(distinct c.profile) as speakers,"
-        " sum(c.bytes_up) as bytes_up from contacts c join hosts h using (host)"
-        " group by 1 order by platform desc, tracks desc, 1"
+        " (select count(distinct profile) from contacts where party <> 'platform') as speakers_beyond,"
+        " (select count(distinct profile) from contacts) as speakers_in_all, sum(c.bytes_up) as bytes_up"
+        " from contacts c join hosts h using (host) group by 1 order by platform desc, tracks desc, 1"
     )
     rows = bundle.sql(sql).to_pylist()
-    others = [r["organisation"] for r in rows if not r["platform"]]
-    trackers = [r["organisation"] for r in rows if not r["platform"] and r["tracks"]]
-    speakers = bundle.sql("select count(distinct profile) as n from contacts")["n"][0].as_py()
     if not rows:
         claim = "No traffic of a speaker was captured, so nothing can be said of who received data."
         return _finding("received", claim, sql, "not measured", ["no capture"])
-    claim = (
-        f"The {speakers} speakers sent data to {platform}"
-        if any(r["platform"] for r in rows)
-        else f"The {speakers} speakers sent nothing to {platform}"
-    )
+    others = [r["organisation"] for r in rows if not r["platform"]]
+    trackers = [r["organisation"] for r in rows if not r["platform"] and r["tracks"]]
+    every = rows[0]["speakers_in_all"]
+    parts = [f"{_of(r['speakers'], every, 'speaker')} sent data to {r['organisation']}" for r in rows if r["platform"]]
     if others:
-        claim += f" and to {_count(len(others), 'other organisation')} ({_names(others)})"
-        claim += f", {len(trackers)} of them in advertising or tracking." if trackers else ", none known to track."
-    else:
-        claim += " and to nobody else."
+        parts.append(
+            f"{_of(rows[0]['speakers_beyond'], every, 'speaker')} sent data to"
+            f" {_count(len(others), 'other organisation')}, {_share(len(trackers), len(others))} in advertising or"
+            f" tracking: {_names(others)}"
+        )
+    claim = ". ".join(parts) + "."
     unnamed = bundle.sql("select count(*) as n from flows where host is null")["n"][0].as_py()
     return _finding(
         "received",
@@ -71,10 +79,10 @@ def _sharing(bundle: Bundle, platform: str) -> dict[str, Any]:
         claim = f"No organisation was seen to pass its identifier for a person to {platform}."
     else:
         claim = f"{_count(len(partners), 'organisation')} passed their identifier for a person to {platform}"
-        claim += f" ({_names(partners)})"
+        claim += f": {_names(partners)}."
         if downstream:
-            claim += f", and theirs went on to {_count(len(downstream), 'further one')} ({_names(downstream)})"
-        claim += "."
+            claim += f" From them identifiers went on to {_count(len(downstream), 'further organisation')}"
+            claim += f": {_names(downstream)}."
     limits = ["only identifiers that travelled through the browser can be seen"]
     return _finding("sharing", claim, sql, "each passing on is a recorded request; a floor, not a total", limits)
 
@@ -118,10 +126,10 @@ def _unseen(bundle: Bundle) -> dict[str, Any]:
     visits = bundle.sql("select count(*) as n, count(*) filter (status <> 'done') as bad from visits").to_pylist()[0]
     claim = f"{visits['n'] - visits['bad']} of {_count(visits['n'], 'page visit')} gave all they had"
     if rows:
-        told = ", ".join(f"{r['n']} × {r['reason'].replace('_', ' ')} ({r['stage']})" for r in rows[:_NAMED])
-        claim += f"; not seen, and written down: {told}"
+        told = "; ".join(f"{_GAPS.get(r['reason'], r['reason'].replace('_', ' '))} ({r['n']} ×)" for r in rows[:_NAMED])
+        claim += f". Not seen, and written down: {told}"
     else:
-        claim += "; nothing else is known to be missing"
+        claim += ". Nothing is known to be missing"
     always = "what the platform does with the data on its own servers cannot be seen from outside"
     return _finding("unseen", claim + ".", sql, "complete for what was noticed; see the gaps", [always])
 
@@ -144,6 +152,14 @@ def _next(bundle: Bundle, bids: dict[str, Any]) -> dict[str, Any]:
 
 def _finding(name: str, claim: str, sql: str, confidence: str, gaps: Sequence[str]) -> dict[str, Any]:
     return {"finding": name, "claim": claim, "sql": sql, "confidence": confidence, "gaps": list(gaps)}
+
+
+def _of(some: int, every: int, noun: str) -> str:
+    return f"All {_count(some, noun)}" if some == every else f"{some} of {_count(every, noun)}"
+
+
+def _share(some: int, every: int) -> str:
+    return {0: "none of them known to be", every: "all of them"}.get(some, f"{some} of them")
 
 
 def _ratio_words(row: dict[str, Any] | None) -> str:
