@@ -118,11 +118,13 @@ def test_packets_out_of_order_in_time(tmp_path: Path) -> None:
     assert [int(flow[key].timestamp() * 1e6) - START for key in ("first_seen", "last_seen")] == [100, 900]
 
 
-def test_ports_used_again_stay_one_flow_with_the_names_of_both_connections(tmp_path: Path) -> None:
+@pytest.mark.parametrize("between", [0, 66_000])  # packets; the larger number puts a batch of records between
+def test_ports_used_again_stay_one_flow_with_the_names_of_both_connections(tmp_path: Path, between: int) -> None:
     first = p.connection(p.SPEAKER, 40000, p.SERVER, 443, [(0, HELLO)], isn=1000)
     closed = [p.tcp(p.SPEAKER, 40000, p.SERVER, 443, p.RST, 2000)]
     second = p.connection(p.SPEAKER, 40000, p.SERVER, 443, [(0, p.hello_stream(b"b.test"))], isn=9_000_000)
-    capture = read_frames(tmp_path, map(p.ethernet, first + closed + second))
+    idle = [p.ethernet(p.ip(p.SERVER, p.SPEAKER, 1, b"\0\0\0\0"))] * between
+    capture = read_frames(tmp_path, [*map(p.ethernet, first + closed), *idle, *map(p.ethernet, second)])
     (flow,) = capture.flows.to_pylist()
     assert flow["packets_up"] + flow["packets_down"] == 9
     assert flow["candidates"] == ["sni=a.test", "sni=b.test"]
@@ -162,6 +164,15 @@ def test_fragments_belong_to_the_flow_of_the_first_one(tmp_path: Path, client: s
     late = [(START, seen[0], len(seen[0])), (START + 61_000_000, seen[1], len(seen[1]))]
     (flow,) = read(tmp_path, pcap(late)).flows.to_pylist()
     assert flow["packets_up"] == 1
+
+
+def test_reading_again_gives_the_same_even_where_fragments_are_forgotten(tmp_path: Path) -> None:
+    segment = p.udp_segment(p.SPEAKER, 5000, p.SERVER, 99, bytes(24))
+    first = [p.ethernet(p.ip(p.SPEAKER, p.SERVER, 17, segment[:16], identification=n, more=True)) for n in range(9000)]
+    later = [p.ethernet(p.ip(p.SPEAKER, p.SERVER, 17, segment[16:], identification=n, offset=16)) for n in range(9000)]
+    one, two = (read_frames(tmp_path, first + later) for _ in range(2))
+    assert (one.flows, one.packets_of_flows, one.gaps) == (two.flows, two.packets_of_flows, two.gaps)
+    assert 9000 < one.packets_of_flows.num_rows < 18_000  # at most 4,096 datagrams wait at a time
 
 
 def test_a_fragmented_first_segment_is_read_as_far_as_it_goes(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from earwitness.crawl import hops
+from earwitness.crawl import hops, network_events
 from earwitness.crawl.hops import Hop, Hops
 
 URL = "https://a.example/x"
@@ -28,23 +28,23 @@ class Transcript:
             "type": "Image",
             **more,
         }
-        self.hops.sending(_as(hops.Sending, event), "session", self.line)
+        self.hops.sending(_as(network_events.Sending, event), "session", self.line)
 
     def sent(self, request: str, **headers: str) -> None:
-        self.hops.sent(_as(hops.SentExtra, {"requestId": request, "headers": headers}))
+        self.hops.sent(_as(network_events.SentExtra, {"requestId": request, "headers": headers}))
 
     def answered(self, request: str, status: int, **headers: str) -> None:
         self.line += 1
         event = {"requestId": request, "statusCode": status, "headers": headers}
-        self.hops.answered(_as(hops.AnswerExtra, event), self.line)
+        self.hops.answered(_as(network_events.AnswerExtra, event), self.line)
 
     def received(self, request: str, status: int, extra: bool = True, **how: object) -> None:
         response = {"status": status, "headers": {}, **how}
         event = {"requestId": request, "response": response, "hasExtraInfo": extra}
-        self.hops.received(_as(hops.Received, event))
+        self.hops.received(_as(network_events.Received, event))
 
     def ended(self, request: str, error: str = "") -> None:
-        self.hops.ended(hops.Ended(request, error))
+        self.hops.ended(network_events.Ended(request, error))
 
     def take(self) -> list[Hop]:
         return self.hops.take("p1", "v1")[0]
@@ -94,7 +94,7 @@ def test_a_cached_redirect_takes_no_extra_info():
 def test_the_memory_cache_repeats_an_old_promise():
     t = Transcript()
     t.sends("1")
-    t.hops.served_from_cache(hops.Ended("1"))
+    t.hops.served_from_cache(network_events.Ended("1"))
     t.received("1", 200, extra=True)
     assert [hop.request for hop in t.take()] == [""]
 

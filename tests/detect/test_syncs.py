@@ -128,9 +128,10 @@ def test_a_page_passes_on_what_is_its_own():
     history = History()
     for profile, value in (("ann", ANN), ("ben", BEN)):
         for visit in history.keeps(profile, "news.example", "reader", value):
-            history.request(visit, f"https://px.birch.example/?r={value}", frame_url="https://news.example/")
-    assert set(history.syncs()) == {("Newsroom", "Birch", "query", "plain")}
-    assert history.sync_table().num_rows == 2
+            script = "https://static.news.example/app.js"
+            history.request(visit, f"https://px.birch.example/?r={value}", initiator=script)
+    assert history.syncs() == [("Newsroom", "Birch", "query", "plain")] * 2
+    assert set(history.sync_table()["sender_host"].to_pylist()) == {"static.news.example"}
 
 
 def test_a_sandboxed_frame_has_no_host_so_the_page_answers_for_it(story):
@@ -157,6 +158,15 @@ def test_a_value_that_two_parties_keep_belongs_to_the_first(story):
         story.cookie(visit, "ads.platform.example", "m", ANN)
     assert story.syncs() == [("Acorn", "Platform", "query", "plain")]
     assert story.sync_table()["owner"].to_pylist() == ["Acorn"]
+
+
+def test_whoever_had_it_first_whatever_its_name(story):
+    for _ in range(2):
+        story.cookie(story.visit("ann"), "acorn.example", "match", ANN_PLATFORM)
+    visit = story.visit("ann")
+    story.redirect(visit, "https://ads.platform.example/x", f"https://sync.acorn.example/?p={ANN_PLATFORM}")
+    assert story.syncs() == [("Platform", "Acorn", "query", "plain")]
+    assert story.sync_table()["owner"].to_pylist() == ["Platform"]
 
 
 def test_a_location_whose_hop_was_not_recorded_is_told_from_the_answer(story):

@@ -77,13 +77,13 @@ def test_pauses_around_an_utterance_do_not_matter(recogniser):
 
 def test_a_service_starts_and_decides_quickly():
     """Measured in processor time, ours and espeak-ng's: other work on the machine does not count."""
-    speech.spoken.cache_clear()
+    unheard = [f"{text} please" for text in UTTERANCES]  # renderings are kept in the process
     began = processor_seconds()
-    fresh = Recogniser(UTTERANCES)
-    assert fresh.recognise(spoken(UTTERANCES[0])) == UTTERANCES[0]
+    fresh = Recogniser(unheard)
+    assert fresh.recognise(spoken(unheard[0])) == unheard[0]
     assert processor_seconds() - began < 1.5
     took = []
-    for text in UTTERANCES:
+    for text in unheard:
         sound, began = spoken(text), time.thread_time()
         fresh.recognise(sound)
         took.append(time.thread_time() - began)

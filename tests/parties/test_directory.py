@@ -56,6 +56,25 @@ def test_the_platform_is_one_organisation():
     assert set(Directory.load().hosts(hosts)["organisation"].to_pylist()) == {"Amazon"}
 
 
+@pytest.mark.parametrize(
+    ("host", "organisation", "purpose"),
+    [
+        ("pitangui.amazon.com", "Amazon", "functional"),
+        ("mobileanalytics.us-east-1.amazonaws.com", "Amazon", "advertising_tracking"),
+        ("mads.amazon-adsystem.com", "Amazon", "advertising_tracking"),
+        ("ecx.images-amazon.com", "Amazon", "content"),
+        ("www.amazon.com", "Amazon", "unknown"),
+        ("fireoscaptiveportal.com", "Amazon", "advertising_tracking"),
+        ("guzzoni.apple.com", "Apple", "functional"),
+        ("time-ios.g.aaplimg.com", "Apple", "unknown"),
+        ("mtalk.google.com", "Google", "functional"),
+    ],
+)
+def test_hosts_seen_in_real_captures(host, organisation, purpose):
+    row = ask(host)
+    assert (row["organisation"], row["purpose"]) == (organisation, purpose)
+
+
 def test_cloud_customers_are_not_the_cloud():
     hosts = ["dxyz.cloudfront.net", "vendor.s3.amazonaws.com", "ec2-1-2-3-4.compute-1.amazonaws.com"]
     assert "Amazon" not in Directory.load().hosts(hosts)["organisation"].to_pylist()

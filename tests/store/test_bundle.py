@@ -132,6 +132,8 @@ def test_verify_names_what_was_changed(directory):
         evidence.write_bytes(b"other bytes")
         (evidence.parent / ("0" * 64)).write_bytes(b"planted")
         (directory / shard.path).unlink()
+        with pytest.raises(TamperedEvidence, match="visits"):
+            bundle.sql("select 1")
         (directory / "study.yaml").write_text("title: another question\n")
         problems = "\n".join(bundle.verify())
         assert f"evidence {sha}: changed" in problems

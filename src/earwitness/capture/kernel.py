@@ -209,9 +209,12 @@ def index_flows(flows: Ints, count: int, slots: Ints32, seed: int) -> None:
 
 
 @njit()
-def _fragment_row(fragments: Ints, sh: int, sl: int, dh: int, dl: int, key: int, seed: int, now: int) -> int:
-    """The row of a fragmented packet: its own if it is known, else the emptiest one, to be overwritten."""
-    home = _mix(sh, sl, dh, dl, key, seed)
+def _fragment_row(fragments: Ints, sh: int, sl: int, dh: int, dl: int, key: int) -> int:
+    """The row of a fragmented packet: its own if it is known, else the emptiest one, to be overwritten.
+
+    Which rows are overwritten must not differ from run to run, so this hash has no seed; eight looks bound its cost.
+    """
+    home = _mix(sh, sl, dh, dl, key, 0)
     best = int64(-1)
     for way in range(_WAYS):
         r = (home + way) & (FRAGMENT_ROWS - 1)
@@ -283,7 +286,7 @@ def dissect(
             counts[MALFORMED] += 1
             continue
         if fragment_key >= 0:
-            row = _fragment_row(fragments, ah, al, bh, bl, fragment_key, seed, at)
+            row = _fragment_row(fragments, ah, al, bh, bl, fragment_key)
             known = (
                 fragments[row, 5] > 0
                 and fragments[row, 4] == fragment_key

@@ -149,11 +149,16 @@ async def start(home: Path, flags: Sequence[str]) -> Chromium:
             env={**os.environ, "HOME": str(home), "TMPDIR": str(home)},
             start_new_session=True,
         )
+    browser = Chromium(process, home, "")
     try:
-        return Chromium(process, home, await asyncio.wait_for(_address(process, port_file), _START_S))
+        browser.url = await asyncio.wait_for(_address(process, port_file), _START_S)
     except (TimeoutError, BrowserGone) as error:
-        await Chromium(process, home, "").kill()
+        await browser.kill()
         raise EarwitnessError(f"chromium does not start: {_last_line(home / 'stderr.txt')}") from error
+    except BaseException:
+        await browser.kill()
+        raise
+    return browser
 
 
 async def _address(process: asyncio.subprocess.Process, port_file: Path) -> str:

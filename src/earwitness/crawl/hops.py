@@ -16,122 +16,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-import msgspec
-
+from earwitness.crawl.network_events import (
+    AnswerExtra,
+    Attached,
+    BodyPart,
+    Ended,
+    Initiator,
+    Navigated,
+    Received,
+    Response,
+    Sending,
+    SentExtra,
+)
 from earwitness.model.identity import row_id
 
 BODY_BYTES = 65536
 """Of a request body, so many bytes are kept."""
-
-
-class _Wire(msgspec.Struct, rename="camel"):
-    pass
-
-
-class _BodyPart(_Wire):
-    bytes: str = ""
-
-
-class _Request(_Wire):
-    url: str
-    method: str
-    has_post_data: bool = False
-    post_data_entries: list[_BodyPart] = []
-
-
-class _Response(_Wire):
-    status: int
-    headers: dict[str, str] = {}
-    from_disk_cache: bool = False
-    from_service_worker: bool = False
-    from_prefetch_cache: bool = False
-
-
-class _Call(_Wire):
-    url: str = ""
-
-
-class _Stack(_Wire):
-    call_frames: list[_Call] = []
-    parent: _Stack | None = None
-
-
-class _Initiator(_Wire):
-    type: str
-    url: str = ""
-    stack: _Stack | None = None
-    request_id: str = ""
-
-
-class Sending(_Wire):
-    """Network.requestWillBeSent."""
-
-    request_id: str
-    request: _Request
-    wall_time: float
-    initiator: _Initiator
-    document_url: str = msgspec.field(name="documentURL", default="")
-    redirect_has_extra_info: bool = False
-    redirect_response: _Response | None = None
-    type: str = ""
-    frame_id: str = ""
-
-
-class SentExtra(_Wire):
-    """Network.requestWillBeSentExtraInfo: the headers as sent."""
-
-    request_id: str
-    headers: dict[str, str]
-
-
-class BlockedCookie(_Wire):
-    """A Set-Cookie line that the browser refused."""
-
-    cookie_line: str
-    blocked_reasons: list[str] = []
-
-
-class AnswerExtra(_Wire):
-    """Network.responseReceivedExtraInfo: the headers as received."""
-
-    request_id: str
-    headers: dict[str, str]
-    status_code: int
-    blocked_cookies: list[BlockedCookie] = []
-
-
-class Received(_Wire):
-    """Network.responseReceived."""
-
-    request_id: str
-    response: _Response
-    has_extra_info: bool = False
-
-
-class Ended(_Wire):
-    """Network.loadingFinished, loadingFailed or requestServedFromCache."""
-
-    request_id: str
-    error_text: str = ""
-
-
-class _FrameInfo(_Wire):
-    id: str
-    url: str = ""
-    parent_id: str = ""
-
-
-class Navigated(_Wire):
-    """Page.frameNavigated."""
-
-    frame: _FrameInfo
-
-
-class Attached(_Wire):
-    """Page.frameAttached."""
-
-    frame_id: str
-    parent_frame_id: str = ""
 
 
 @dataclass(slots=True)
@@ -155,7 +55,7 @@ class Hop:
     body: str | None
     session: str
     initiator_request: str = ""
-    response: _Response | None = None
+    response: Response | None = None
     extra_promised: bool | None = None
     sent: SentExtra | None = None
     answer: AnswerExtra | None = None
@@ -249,7 +149,8 @@ class Hops:
             initiator_request=event.initiator.request_id if by == "preflight" else "",
         )
         chain.hops.append(hop)
-        self.open[event.request_id] = session
+        if event.type != "EventSource":  # stays open for as long as the page does
+            self.open[event.request_id] = session
         return hop
 
     def sent(self, event: SentExtra) -> None:
@@ -391,11 +292,11 @@ def body_text(data: bytes) -> str:
     return data[:BODY_BYTES].decode("utf-8", "replace")
 
 
-def _body(parts: list[_BodyPart]) -> str | None:
+def _body(parts: list[BodyPart]) -> str | None:
     return body_text(b"".join(base64.b64decode(p.bytes) for p in parts)) if parts else None
 
 
-def _initiator(initiator: _Initiator) -> str | None:
+def _initiator(initiator: Initiator) -> str | None:
     stack = initiator.stack
     while stack is not None:
         for call in stack.call_frames:

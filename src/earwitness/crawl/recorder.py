@@ -4,6 +4,7 @@ A session on a page alone sees about half of the requests; this one sees every f
 
 What the protocol does not show, and therefore no row shows: requests that a page sends while it is being left
 (`sendBeacon`, keepalive), a service worker's update checks, and the cookies of the request for its script.
+WebSockets are in the event log only.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import TypeVar
 
 import msgspec
 
-from earwitness.crawl import hops
+from earwitness.crawl import network_events
 from earwitness.crawl.cdp import CommandFailed, Session
 from earwitness.crawl.events import EventLog
-from earwitness.crawl.hops import Hop, Hops
+from earwitness.crawl.hops import Hop, Hops, body_text, header
 from earwitness.crawl.secrets import Cookie, Secrets
 from earwitness.crawl.targets import Targets
 
@@ -124,9 +125,9 @@ class Recorder:
         """Session cookies may get new values at any time: learn them before they are written."""
         event = _decode(_Named, raw)
         if event.method == "Network.responseReceivedExtraInfo":
-            answer = _decode(hops.AnswerExtra, event.params)
+            answer = _decode(network_events.AnswerExtra, event.params)
             host = self.hops.host_of_request(answer.request_id)
-            for line in (hops.header(answer.headers, "set-cookie") or "").split("\n"):
+            for line in (header(answer.headers, "set-cookie") or "").split("\n"):
                 name, _, value = line.partition(";")[0].partition("=")
                 self._secrets.learn_cookie(host, name.strip(), value.strip())
         elif event.method == "Network.requestWillBeSentExtraInfo":
@@ -139,7 +140,7 @@ class Recorder:
         self._moved.set()
 
     def _sending(self, params: msgspec.Raw, session: Session) -> None:
-        event = _decode(hops.Sending, params)
+        event = _decode(network_events.Sending, params)
         hop = self.hops.sending(event, session.id, self._log.lines)
         if hop is None:
             return
@@ -155,31 +156,31 @@ class Recorder:
             return
         data = _decode(_PostData, answer.result())
         raw = data.post_data.encode("utf-8", "surrogatepass")
-        body = hops.body_text(base64.b64decode(raw) if data.base64_encoded else raw)
+        body = body_text(base64.b64decode(raw) if data.base64_encoded else raw)
         hop.body = self._secrets.redact_text(body)
         self._log.note("body", {"line": hop.line, "url": hop.url, "body": hop.body})
 
     def _sent(self, params: msgspec.Raw, session: Session) -> None:
-        self.hops.sent(_decode(hops.SentExtra, params))
+        self.hops.sent(_decode(network_events.SentExtra, params))
 
     def _answered(self, params: msgspec.Raw, session: Session) -> None:
-        self.hops.answered(_decode(hops.AnswerExtra, params), self._log.lines)
+        self.hops.answered(_decode(network_events.AnswerExtra, params), self._log.lines)
 
     def _received(self, params: msgspec.Raw, session: Session) -> None:
-        self.hops.received(_decode(hops.Received, params))
+        self.hops.received(_decode(network_events.Received, params))
 
     def _served_from_cache(self, params: msgspec.Raw, session: Session) -> None:
-        self.hops.served_from_cache(_decode(hops.Ended, params))
+        self.hops.served_from_cache(_decode(network_events.Ended, params))
 
     def _ended(self, params: msgspec.Raw, session: Session) -> None:
-        self.hops.ended(_decode(hops.Ended, params))
+        self.hops.ended(_decode(network_events.Ended, params))
         self._network_moved()
 
     def _frame_attached(self, params: msgspec.Raw, session: Session) -> None:
-        self.hops.frame_attached(_decode(hops.Attached, params))
+        self.hops.frame_attached(_decode(network_events.Attached, params))
 
     def _frame_navigated(self, params: msgspec.Raw, session: Session) -> None:
-        self.hops.frame_navigated(_decode(hops.Navigated, params))
+        self.hops.frame_navigated(_decode(network_events.Navigated, params))
 
     def _frame_detached(self, params: msgspec.Raw, session: Session) -> None:
         event = _decode(_FrameDetached, params)

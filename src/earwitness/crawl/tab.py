@@ -15,6 +15,10 @@ T = TypeVar("T")
 
 BLANK = "about:blank"
 
+_COMPLETE = """new Promise(done => {
+  const soon = () => setTimeout(() => done(true));
+  document.readyState === 'complete' ? soon() : addEventListener('load', soon);
+})"""
 _MIDDLE = """selector => {
   const element = document.querySelector(selector);
   element.scrollIntoView({block: 'center', behavior: 'instant'});
@@ -64,10 +68,12 @@ class Tab:
     async def enable(self) -> None:
         """Switch on what the tab itself needs, and wait until all that was switched on before is on.
 
-        Otherwise a first navigation to another process loses events.
+        Otherwise a first navigation to another process loses events. The empty page that a tab begins with is waited
+        for, too, so that its load event is not taken for the first page's.
         """
         self.session.post("Inspector.enable")
         await self.session.call("Page.enable")
+        await self.evaluate_raw(_COMPLETE, promise=True)
 
     async def go(self, url: str) -> str:
         """Navigate, and wait until the document has begun to arrive.

@@ -115,14 +115,12 @@ def _sights(
     cookies: Iterable[Mapping[str, Any]], requests: Iterable[Mapping[str, Any]], profile_of: Mapping[str, str]
 ) -> Iterator[_Kept]:
     """Every sight of a stored value: set (cookies) or sent again (the Cookie header of requests)."""
-    domains: dict[tuple[str, str, str], set[str]] = {}
     for row in cookies:
         profile = profile_of.get(row["visit"])
         if profile is None or not row["value"] or not row["host"]:
             continue
         host = row["host"].lstrip(".").lower()
         name = row["name"] or ""
-        domains.setdefault((profile, name, row["value"]), set()).add(host)
         yield _Kept(profile, row["visit"], row["at"], host, True, name, row["value"], row["evidence"], row["locator"])
     for row in requests:
         profile = profile_of.get(row["visit"])
@@ -133,11 +131,7 @@ def _sights(
             name, _, value = pair.strip().partition("=")
             if not value:
                 continue
-            known = [d for d in domains.get((profile, name, value), ()) if receiver == d or receiver.endswith(f".{d}")]
-            host = min(known, key=lambda d: (len(d), d)) if known else receiver
-            yield _Kept(
-                profile, row["visit"], row["at"], host, bool(known), name, value, row["evidence"], row["locator"]
-            )
+            yield _Kept(profile, row["visit"], row["at"], receiver, False, name, value, row["evidence"], row["locator"])
 
 
 def _by_value(sights: Iterable[_Kept]) -> Iterable[list[_Kept]]:

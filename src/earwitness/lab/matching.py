@@ -68,7 +68,7 @@ class Matching:
             if endpoint.mints and name not in hit.cookies:
                 value = self._world.constant if what == "constant" else str(now_us() // 1000)
                 set_third_party_cookie(response, name, value, owner.domains[0])
-        return Answer("pixel" if endpoint.answer == "pixel" else endpoint.answer, response)
+        return Answer(endpoint.answer, response)
 
     def page_tags(self, hit: Hit, baggage: Baggage) -> list[str]:
         """The addresses of the scripts that every publisher's page includes."""

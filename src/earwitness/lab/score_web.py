@@ -60,7 +60,7 @@ def normal_url(url: str) -> str:
 
 def is_favicon(url: str) -> bool:
     """Whether the browser's own interface asks for `url`, which no page does and no recorder of pages sees."""
-    return urlsplit(url).path == "/favicon.ico"
+    return "/favicon.ico" in url and urlsplit(url).path == "/favicon.ico"
 
 
 def hops(requests: pa.Table, truth_requests: pa.Table, visits: Visits) -> Tally:

@@ -11,6 +11,7 @@ other pitch and white noise up to a fifth of the signal's level, strangers at 0.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -33,7 +34,7 @@ _Matrix = npt.NDArray[np.float64]
 
 
 class Recogniser:
-    """Knows a fixed set of utterances. Rendering them starts at once in the background and ends within a second."""
+    """Knows a fixed set of utterances, rendered in the background (about 30 ms of processor for each)."""
 
     def __init__(self, utterances: Iterable[str]) -> None:
         """Begin to render `utterances`.
@@ -52,7 +53,7 @@ class Recogniser:
         """The known utterance that `pcm` holds, or None where it holds another, or none.
 
         `pcm` is mono signed 16-bit little-endian at 16 kHz; a trailing odd byte is dropped. Waits for the renderings
-        if they are not ready; decides in some 20 ms (100 ms of processor for a thousand utterances).
+        if they are not ready; decides in 10 to 20 ms of processor (measured with 9 to 270 utterances).
         """
         samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2")[:_LONGEST].astype(np.float64)
         heard = _features(samples)
@@ -71,6 +72,7 @@ def _result(rendering: Future[tuple[_Matrix, _Matrix]]) -> tuple[_Matrix, _Matri
     return rendering.result()
 
 
+@functools.lru_cache(maxsize=4096)
 def _rendered(text: str, voice: str) -> tuple[_Matrix, _Matrix]:
     """Features (frames, 26) of `text` as `voice` says it, and their outline."""
     features = _features(np.frombuffer(spoken(text, voice), "<i2").astype(np.float64))

@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from earwitness.model.errors import TamperedEvidence
 from earwitness.model.tables import TABLES
 from earwitness.store.evidence import file_sha256, sync_directory
 from earwitness.store.ledger import Shard
@@ -42,7 +43,11 @@ def merge(directory: Path, table: str, shards: Sequence[Shard]) -> Shard:
 
 
 def open_views(directory: Path, shards: Sequence[Shard]) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with one view per table of the data dictionary; tables without rows are there, empty."""
+    """An in-memory DuckDB with one view per table of the data dictionary; tables without rows are there, empty.
+
+    Raises:
+        TamperedEvidence: a shard cannot be read any more.
+    """
     connection = duckdb.connect()
     connection.execute("set timezone = 'UTC'")
     for name, table in TABLES.items():
@@ -53,5 +58,8 @@ def open_views(directory: Path, shards: Sequence[Shard]) -> duckdb.DuckDBPyConne
         else:
             connection.register(f"empty_{name}", table.schema.empty_table())
             source = f"empty_{name}"
-        connection.execute(f"create view {name} as select * from {source}")  # noqa: S608 - our own names
+        try:
+            connection.execute(f"create view {name} as select * from {source}")  # noqa: S608 - our own names
+        except duckdb.Error:
+            raise TamperedEvidence(f"table {name}", "a shard is missing or is no Parquet file any more") from None
     return connection
