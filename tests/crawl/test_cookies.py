@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from earwitness.crawl.collectors.cookies import SetCookie, parse_set_cookie
-from earwitness.crawl.sites import registrable_domain
 
 AT = datetime(2026, 5, 1, tzinfo=UTC)
 HOST = "www.a.example"
@@ -36,22 +35,3 @@ HOST = "www.a.example"
 )
 def test_set_cookie_lines(line: str, expected: SetCookie):
     assert parse_set_cookie(line, HOST, AT) == expected
-
-
-@pytest.mark.parametrize(
-    ("host", "site"),
-    [
-        ("a.b.co.uk", "b.co.uk"),
-        ("x.github.io", "x.github.io"),
-        ("deep.x.github.io", "x.github.io"),
-        ("sync.tracker.example", "tracker.example"),
-        ("tracker.example", "tracker.example"),
-        ("localhost", "localhost"),
-        ("127.0.0.1", "127.0.0.1"),
-        (".WWW.Amazon.com", "amazon.com"),
-        ("co.uk", "co.uk"),
-        ("", ""),
-    ],
-)
-def test_registrable_domain(host: str, site: str):
-    assert registrable_domain(host) == site

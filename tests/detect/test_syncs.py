@@ -2,11 +2,12 @@
 
 from urllib.parse import quote
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earwitness.detect import downstream, partners
+from earwitness.detect import reach_query
 from earwitness.model.tables import TABLES
 from tests.detect.browsing import History
 
@@ -211,6 +212,21 @@ def test_the_studys_own_navigation_has_no_sender(story):
 def test_a_host_that_no_list_knows_is_its_own_organisation(story):
     story.redirect(story.visit("ann"), "https://sync.acorn.example/go", f"https://a.b.unknown.example/?u={ANN}")
     assert story.syncs() == [("Acorn", "unknown.example", "query", "plain")]
+
+
+def in_role(role, syncs, platform):
+    """Organisations that the query puts in a role."""
+    with duckdb.connect() as database:
+        database.register("syncs", syncs)
+        return [name for name, found in database.sql(reach_query(platform)).fetchall() if found == role]
+
+
+def partners(syncs, platform):
+    return in_role("partner", syncs, platform)
+
+
+def downstream(syncs, platform):
+    return in_role("downstream", syncs, platform)
 
 
 def test_partners_send_their_own_and_downstream_is_reached_from_them(story):

@@ -49,7 +49,7 @@ def test_nothing_secret_is_in_tables_events_or_report(audit):
         secrets = [s.encode() for a in accounts for s in (a.password, a.refresh_token)]
         listed = [a for a in bundle.ledger.evidence() if not a.sensitive]
         files = [bundle.evidence_path(a.sha256) for a in listed]
-        files += [p for p in (audit.directory / "findings").iterdir()]
+        files += list((audit.directory / "findings").iterdir())
         texts = [p.read_bytes() for p in files]
         rows = b"".join(repr(bundle.table(t).to_pylist()).encode() for t in ("requests", "cookies", "gaps", "visits"))
         for secret in secrets:
@@ -83,7 +83,9 @@ def test_analysis_is_blind(audit, tmp_path):
     study = tmp_path / "elsewhere" / "study"
     shutil.copytree(audit.directory, study)
     code = tmp_path / "code" / "src"
-    shutil.copytree(ROOT / "src" / "earwitness", code / "earwitness", ignore=shutil.ignore_patterns("lab", "__pycache__"))
+    shutil.copytree(
+        ROOT / "src" / "earwitness", code / "earwitness", ignore=shutil.ignore_patterns("lab", "__pycache__")
+    )
     (tmp_path / "code" / "node_modules").symlink_to(ROOT / "node_modules")
     environment = {**os.environ, "PYTHONPATH": str(code)}
 
@@ -91,7 +93,9 @@ def test_analysis_is_blind(audit, tmp_path):
         command = [sys.executable, *map(str, arguments)]
         return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    found = python("-c", "import earwitness, importlib.util as u; print(earwitness.__file__, u.find_spec('earwitness.lab'))")
+    found = python(
+        "-c", "import earwitness, importlib.util as u; print(earwitness.__file__, u.find_spec('earwitness.lab'))"
+    )
     assert found.stdout.split() == [str(code / "earwitness" / "__init__.py"), "None"]
     before = hashes(study / "tables")
     analysed = list((study / "tables").glob("*/analyse_*"))
@@ -102,7 +106,15 @@ def test_analysis_is_blind(audit, tmp_path):
     assert hashes(study / "tables") == before
     assert analysed
     assert all(shard.stat().st_mtime > 0 for shard in analysed)
-    assert {p.split("/")[0] for p in before} >= {"flows", "hosts", "contacts", "identifiers", "syncs", "tests", "findings"}
+    assert {p.split("/")[0] for p in before} >= {
+        "flows",
+        "hosts",
+        "contacts",
+        "identifiers",
+        "syncs",
+        "tests",
+        "findings",
+    }
 
 
 def hashes(directory):

@@ -1,4 +1,4 @@
-"""`kill -9` at random moments, then `run --resume`: nothing is lost, nothing is doubled, and the gaps say what happened."""
+"""`kill -9` at random moments, then `run --resume`: nothing is lost or doubled, and the gaps say what happened."""
 
 import os
 import random

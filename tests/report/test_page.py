@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from earwitness.detect import downstream, partners
+from earwitness.detect import reach_query
 from earwitness.model.tables import TABLES, TEXT, TEXTS
 from earwitness.report import findings_json, render, write_report
 from earwitness.report.visible import plain_number
@@ -259,8 +259,12 @@ def test_partners_and_downstream_are_those_of_detect(tmp_path: Path) -> None:
         sync("A", "D", "A"),  # a circle
     ]
     bundle = make_bundle(tmp_path / "s", {"syncs": rows})
-    assert partners(bundle.table("syncs"), "Amazon") == ["A"]
-    assert downstream(bundle.table("syncs"), "Amazon") == ["C", "D"]
+    roles = bundle.sql(reach_query("Amazon")).to_pylist()
+    assert [(r["organisation"], r["role"]) for r in roles] == [
+        ("A", "partner"),
+        ("C", "downstream"),
+        ("D", "downstream"),
+    ]
     text = Page(render(bundle)).text
     assert "1 organisation is a partner" in text
     assert "2 further organisations are downstream" in text

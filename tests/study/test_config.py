@@ -17,7 +17,13 @@ def a_study():
             {"name": "control", "role": "control", "interest": None, "replicates": 6, "skills": []},
         ],
         skills=[
-            {"skill": s, "name": s, "category": "Pets", "vendor": "V", "utterances": [f"open {s}", f"ask {s} for a tip"]}
+            {
+                "skill": s,
+                "name": s,
+                "category": "Pets",
+                "vendor": "V",
+                "utterances": [f"open {s}", f"ask {s} for a tip"],
+            }
             for s in ("dogs", "cats")
         ],
         sites=[{"site": f"s{i}", "url": f"https://s{i}.test/", "rank": i} for i in range(1, 4)],

@@ -22,7 +22,9 @@ def test_assignment_is_random_but_fixed_by_the_seed():
 
 
 def test_which_profile_gets_the_treatment_varies_over_seeds():
-    treated = Counter(a.profile for seed in range(200) for a in make_assignments(study(seed)) if a.persona.name == "pets")
+    treated = Counter(
+        a.profile for seed in range(200) for a in make_assignments(study(seed)) if a.persona.name == "pets"
+    )
     assert all(40 < treated[f"p{n:02d}"] < 95 for n in range(1, 10))  # 66.7 expected
 
 

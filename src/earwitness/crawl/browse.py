@@ -32,6 +32,7 @@ from earwitness.crawl.stop import QUIET_AFTER_LEAVING_S, Evidence, watch
 from earwitness.crawl.tab import BLANK, Tab, TabCrashed
 from earwitness.crawl.targets import Targets
 from earwitness.crawl.visit import CrawlInterrupted, PassResult, Row, SignIn, Visit, VisitPlan
+from earwitness.model.errors import EarwitnessError
 from earwitness.model.network import Internet
 
 T = TypeVar("T")
@@ -148,8 +149,12 @@ class PersonaBrowser:
         before = await read_jar(browser)
         if secrets.signed_in(before):
             return
-        await self._guarded(sign_in_at(self._the_tab, account, self._cap_s))
-        secrets.learn_sign_in(host_of(account.url), before, await read_jar(browser))
+        host = host_of(account.url)
+        try:
+            await self._guarded(sign_in_at(self._the_tab, account, self._cap_s))
+        except TabCrashed:
+            raise EarwitnessError(f"sign-in at {host}: the page's process ended; run it again") from None
+        secrets.learn_sign_in(host, before, await read_jar(browser))
         await self._leave()
 
     async def visit(self, plan: VisitPlan) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import aiohttp
 import msgspec
+
+if TYPE_CHECKING:
+    import aiohttp
 
 T = TypeVar("T")
 
@@ -60,6 +62,8 @@ class Connection:
         Raises:
             BrowserGone: nothing answers there.
         """
+        import aiohttp  # 0.2 s to import, and only a browser needs it
+
         self._http = aiohttp.ClientSession()
         try:
             socket = await self._http.ws_connect(url, max_msg_size=0, decode_text=False)

@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_plus
 
 import msgspec
 
-from earwitness.crawl.sites import registrable_domain
+from earwitness.parties import registrable_domain
 
 _SHORTEST = 6
 _AUTHORIZATION = re.compile(rb'("(?:proxy-)?authorization":")((?:[^"\\]|\\.)*)"', re.IGNORECASE)

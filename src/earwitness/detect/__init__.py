@@ -5,7 +5,7 @@ Pure functions over Arrow tables: no I/O, no clock, no random numbers, and no an
 
 from earwitness.detect.contacts import contact_gaps, contacts
 from earwitness.detect.identifiers import identifiers
-from earwitness.detect.reach import downstream, partners, reach_query
+from earwitness.detect.reach import reach_query
 from earwitness.detect.syncs import syncs
 
-__all__ = ["contact_gaps", "contacts", "downstream", "identifiers", "partners", "reach_query", "syncs"]
+__all__ = ["contact_gaps", "contacts", "identifiers", "reach_query", "syncs"]

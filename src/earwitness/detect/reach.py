@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-
 from earwitness.model.sql import literal
-
-
-def partners(syncs: pa.Table, platform: str) -> list[str]:
-    """The partners of `platform` as `reach_query` finds them in the table `syncs`, by name."""
-    return _in_role("partner", syncs, platform)
-
-
-def downstream(syncs: pa.Table, platform: str) -> list[str]:
-    """The organisations downstream of `platform` as `reach_query` finds them in the table `syncs`, by name."""
-    return _in_role("downstream", syncs, platform)
 
 
 def reach_query(platform: str) -> str:
@@ -45,13 +33,3 @@ def reach_query(platform: str) -> str:
         from reached where organisation <> {ours}
         order by role desc, organisation
     """  # noqa: S608 - the name is a literal made by `literal`
-
-
-def _in_role(role: str, syncs: pa.Table, platform: str) -> list[str]:
-    # Imported late: only questions outside of a study's own database need one.
-    import duckdb
-
-    with duckdb.connect() as database:
-        database.register("syncs", syncs)
-        rows = database.sql(reach_query(platform)).fetchall()
-    return [organisation for organisation, found in rows if found == role]

@@ -105,6 +105,8 @@ def start(world: str, seed: int, truth_dir: Path, enrolled: Sequence[Enrolled]) 
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            # The lab shares few cores with browsers: its small matrices are no work for many threads.
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,
         )
     try:

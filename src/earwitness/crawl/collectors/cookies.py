@@ -16,10 +16,10 @@ from earwitness.crawl.collectors.base import Collector
 from earwitness.crawl.hops import Hop, host_of
 from earwitness.crawl.jar import read_jar
 from earwitness.crawl.secrets import Cookie
-from earwitness.crawl.sites import registrable_domain
 from earwitness.crawl.tab import Tab
 from earwitness.crawl.visit import Row, Visit
 from earwitness.model.identity import row_id
+from earwitness.parties import registrable_domain
 
 _END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 
