@@ -99,11 +99,15 @@ def test_simple_packet_blocks_have_no_time_and_that_is_said(tmp_path: Path) -> N
 
 
 def test_simple_packet_blocks_end_at_the_snap_length(tmp_path: Path) -> None:
-    interface = Interface(snap=60)
-    snapped = timed(FRAMES, snap=60)
-    capture = read(tmp_path, pcapng(snapped, kind="simple", interfaces=[interface]))
-    assert capture.bytes == sum(map(len, FRAMES))
+    """What follows the snap length is padding, and no part of the name that it cuts."""
+    packets = p.connection(p.SPEAKER, 40000, p.SERVER, 443, [(0, p.hello_stream(b"ab.test"))])
+    frames = [p.ethernet(packet) for packet in packets]
+    snap = frames[3].index(b"ab.test") + 6
+    assert snap % 4  # so that there is padding, enough to complete the name
+    capture = read(tmp_path, pcapng(timed(frames, snap=snap), kind="simple", interfaces=[Interface(snap=snap)]))
+    assert capture.bytes == sum(map(len, frames))
     assert capture.flows["host"].to_pylist() == [None]
+    assert set(reasons(capture)) == {"no_time", "no_name"}
 
 
 def test_other_blocks_are_passed_over_however_large(tmp_path: Path) -> None:

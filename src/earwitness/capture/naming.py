@@ -102,7 +102,7 @@ class NameCollector:
     def _continue(self, data: bytes, flow: int, side: int, offset: int, connection: int, anchored: bool) -> Stream:
         stream = self._streams.get((flow, side))
         if stream is None or stream.connection != connection:
-            stream = self._streams[flow, side] = Stream(connection, anchored)
+            stream = self._streams[flow, side] = Stream(connection)
             self._starts[flow, side] = [0] if anchored else []
         stream.add(offset, data)
         return stream

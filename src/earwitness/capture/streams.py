@@ -8,12 +8,12 @@ _MAX_RUNS = 64
 class Stream:
     """One direction of one connection, as far as it was captured near its beginning.
 
-    Offsets count from the first byte after the SYN where it was seen (`anchored`), else from the first byte seen,
-    and may then be negative. Where segments overlap, the bytes that came first stay.
+    Offsets count from the first byte after the SYN where it was seen, else from the first byte seen, and may be
+    negative. Where segments overlap, the bytes that came first stay.
     """
 
-    def __init__(self, connection: int, anchored: bool) -> None:
-        self.connection, self.anchored = connection, anchored
+    def __init__(self, connection: int) -> None:
+        self.connection = connection
         self.consumed = 0  # for readers of consecutive messages
         self._runs: list[tuple[int, bytearray]] = []
 
@@ -22,10 +22,6 @@ class Stream:
 
     def add(self, offset: int, data: bytes) -> None:
         """Take in one segment; beyond 64 separate runs, new ones are let go."""
-        if self.anchored and offset < 0:
-            offset, data = 0, data[-offset:]
-        if not data:
-            return
         end = offset + len(data)
         touching = [run for run in self._runs if run[0] <= end and offset <= run[0] + len(run[1])]
         if len(touching) == 1 and touching[0][0] <= offset:  # by far the most frequent: it continues a run

@@ -71,7 +71,7 @@ async def run_pass(
     replaced by tokens keyed with `token_key`. A visit takes at most about `visit_cap_s` seconds.
 
     Raises:
-        CrawlInterrupted: the browser ended; what was recorded is in its `result`, and nothing was sealed.
+        CrawlInterrupted: the browser ended; what was recorded is in its `rows` and `gaps`, and nothing was sealed.
         EarwitnessError: signing in failed, or Chromium is missing or does not start.
         BadInput: `snapshot` is no sealed profile.
         FileExistsError: `events` is there already.

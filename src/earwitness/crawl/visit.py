@@ -48,12 +48,12 @@ class PassResult:
 
 
 class CrawlInterrupted(EarwitnessError):
-    """The browser ended in the middle of a pass; `result` holds what had been recorded by then."""
+    """The browser ended in the middle of a pass; `rows` and `gaps` hold what had been recorded by then."""
 
     exit_code = 1
 
     def __init__(self, pass_id: str, reason: str, result: PassResult) -> None:
-        self.result = result
+        self.rows, self.gaps = result.rows, result.gaps
         super().__init__(f"pass {pass_id}: {reason}; run it again from its snapshot")
 
 
