@@ -36,6 +36,7 @@ class Asked:
     method: str
     url: str
     cookie: str | None
+    referer: str | None
     set_cookie: list[str] = field(default_factory=list)
     status: int | None = None
     location: str | None = None
@@ -334,7 +335,7 @@ async def serve(
             body = gzip.decompress(body)
         host = request.host.split(":")[0]
         url = f"{request.scheme}://{host}{request.path_qs}"
-        asked = Asked(at, request.method, url, request.headers.get("Cookie"))
+        asked = Asked(at, request.method, url, request.headers.get("Cookie"), request.headers.get("Referer"))
         asked.body = body.decode("utf-8", "replace")
         small.log.append(asked)
         cors = []

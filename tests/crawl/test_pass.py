@@ -59,7 +59,7 @@ def served(small: SmallInternet, visit: dict) -> Counter:
     """What the servers were asked within a visit's window; the browser's own icon fetches apart."""
     start, end = visit["started_at"].timestamp(), visit["ended_at"].timestamp()
     return Counter(
-        (a.method, a.url, a.status, a.location, a.cookie, tuple(a.set_cookie), a.body[:65536] or None)
+        (a.method, a.url, a.status, a.location, a.cookie, a.referer, tuple(a.set_cookie), a.body[:65536] or None)
         for a in small.log
         if start <= a.at <= end and not a.url.endswith("/favicon.ico")
     )
@@ -73,6 +73,7 @@ def recorded(result: PassResult, visit: dict) -> Counter:
             r["status"],
             r["location"],
             r["cookies_sent"],
+            r["referer"],
             tuple(r["cookies_set"]),
             r["body"],
         )
@@ -107,11 +108,11 @@ async def test_every_hop_and_cookie_equals_the_servers_log(small: SmallInternet,
     assert visit["browser"].startswith("Chromium 1")
 
     seen, true = recorded(result, visit), served(small, visit)
-    # The one thing that the protocol does not show: the cookies sent for a service worker's script.
+    # The one thing that the protocol does not show: the headers sent for a service worker's script.
     hidden = [key for key in true if key[1].endswith("/sw.js")]
     assert len(hidden) == 1
     assert hidden[0][4] == "first=fp-1; by_script=s-abcdefgh"
-    del true[hidden[0]], seen[(*hidden[0][:4], None, *hidden[0][5:])]
+    del true[hidden[0]], seen[(*hidden[0][:4], None, None, *hidden[0][6:])]
     assert seen == true
     assert seen.total() == 13
     assert any(g["reason"] == "service_worker_unseen" for g in result.gaps)

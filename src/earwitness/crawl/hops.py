@@ -88,6 +88,11 @@ class Hop:
         return header(self.sent.headers, "cookie") if self.sent is not None else None
 
     @property
+    def referer(self) -> str | None:
+        """The Referer header as sent."""
+        return header(self.sent.headers, "referer") if self.sent is not None else None
+
+    @property
     def cookies_set(self) -> list[str]:
         """The Set-Cookie lines."""
         lines = header(self._answer_headers(), "set-cookie")

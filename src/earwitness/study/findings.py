@@ -130,8 +130,11 @@ def _unseen(bundle: Bundle) -> dict[str, Any]:
         claim += f". Not seen, and written down: {told}"
     else:
         claim += ". Nothing is known to be missing"
-    always = "what the platform does with the data on its own servers cannot be seen from outside"
-    return _finding("unseen", claim + ".", sql, "complete for what was noticed; see the gaps", [always])
+    always = [
+        "what the platform does with the data on its own servers cannot be seen from outside",
+        "of requests that a page sends while it is being left, only those are seen that the browser reports",
+    ]
+    return _finding("unseen", claim + ".", sql, "complete for what was noticed; see the gaps", always)
 
 
 def _next(bundle: Bundle, bids: dict[str, Any]) -> dict[str, Any]:

@@ -63,5 +63,6 @@ def _row(visit: Visit, hop: Hop) -> Row:
         "cookies_set": hop.cookies_set,
         "body": hop.body,
         "seen_by": "cdp",
+        "referer": hop.referer,
         "locator": f"line {hop.line}",
     }
