@@ -53,6 +53,7 @@ $(DONE)/python: $(DONE)/system requirements.lock pyproject.toml
 	python3 -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m compileall -q .venv/lib src
 	@touch $@
 
 $(DONE)/node: $(DONE)/system package.json package-lock.json

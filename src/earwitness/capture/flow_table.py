@@ -56,6 +56,9 @@ class Side:
         return not self.private and not group
 
 
+_DNS_PORT = 53
+
+
 class FlowTable:
     """The flows of one capture, read once the kernel has seen every packet.
 
@@ -89,8 +92,11 @@ class FlowTable:
             )
 
     def unnamed(self) -> tuple[int, int, int]:
-        """Flows without a name: how many, their bytes, and how many of them go to a public address."""
-        rows = [number for number, row in enumerate(self._rows) if row["host"] is None]
+        """Flows without a name: how many, their bytes, and how many of them go to a public address.
+
+        Questions to a name server do not count: what they say is read, not missed.
+        """
+        rows = [n for n, row in enumerate(self._rows) if row["host"] is None and row["server_port"] != _DNS_PORT]
         sizes = self._flows[rows, BYTES_AB] + self._flows[rows, BYTES_AB + 1]
         return len(rows), int(sizes.sum()), sum(self.ends(number)[1].is_public for number in rows)
 

@@ -54,7 +54,7 @@ def _answer(file: Path, flows: Path | None) -> tuple[dict[str, Any], str | None]
     answer = {"file": str(file), **inspect_rows(capture, Directory.load().hosts(sorted(names)))}
     if flows:
         write_flows(capture, flows)
-    cut = next((str(gap["detail"]) for gap in capture.gaps if gap["reason"] == "truncated"), None)
+    cut = str(capture.gaps[0]["detail"]) if capture.truncated else None
     return answer, cut
 
 

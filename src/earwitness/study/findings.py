@@ -58,7 +58,7 @@ def _received(bundle: Bundle, platform: str) -> dict[str, Any]:
             f" tracking: {_names(others)}"
         )
     claim = ". ".join(parts) + "."
-    unnamed = bundle.sql("select count(*) as n from flows where host is null")["n"][0].as_py()
+    unnamed = bundle.sql("select count(*) as n from flows where host is null and server_port <> 53")["n"][0].as_py()
     return _finding(
         "received",
         claim,
