@@ -40,12 +40,14 @@ setup: $(DONE)/system $(DONE)/python $(DONE)/node $(DONE)/kernels
 # dumpcap comes with tshark. Node and npm are left alone where they are installed already, from wherever.
 $(DONE)/system: Makefile
 	@mkdir -p $(DONE)
-	missing=""; for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	@missing=""; for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
 	if [ -n "$$missing" ]; then \
+	  echo "installing$$missing"; \
 	  $(SUDO) apt-get update -qq; \
-	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing \
+	    >$(DONE)/apt.log 2>&1 || { tail -n 20 $(DONE)/apt.log; exit 1; }; \
 	fi
 	@touch $@
 

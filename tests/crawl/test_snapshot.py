@@ -5,6 +5,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from earwitness.crawl.events import EventLog
 from earwitness.crawl.secrets import Cookie, Known
@@ -94,3 +95,22 @@ def test_the_event_log_counts_lines_and_is_never_written_over(tmp_path: Path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(FileExistsError):
         EventLog(path, bytes)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("profile/../../escaped", tarfile.REGTYPE),
+        ("profile/link", tarfile.SYMTYPE),
+        ("profile/device", tarfile.CHRTYPE),
+    ],
+)
+def test_nothing_is_unpacked_outside_the_profile_or_as_anything_but_a_file(tmp_path: Path, name: str, kind: bytes):
+    hostile = tmp_path / "hostile.tar.zst"
+    with zstandard.open(hostile, "wb") as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = kind, "/etc/passwd"
+        tar.addfile(entry)
+    with pytest.raises(BadInput, match="never packs"):
+        restore(hostile, tmp_path / "a" / "b" / "data")
+    assert not (tmp_path / "a" / "escaped").exists()

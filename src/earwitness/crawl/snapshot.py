@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -89,13 +90,27 @@ def restore(snapshot: Path, user_data: Path) -> Memory:
                     content = tar.extractfile(entry)
                     memory = msgspec.json.decode(content.read() if content else b"", type=Memory)
                 elif entry.name == _PROFILE or entry.name.startswith(f"{_PROFILE}/"):
-                    entry.name = str(Path(entry.name).relative_to(_PROFILE))
-                    tar.extract(entry, user_data, filter="data")
+                    _unpack(tar, entry, user_data / Path(entry.name).relative_to(_PROFILE))
     except (tarfile.TarError, zstandard.ZstdError, msgspec.MsgspecError, EOFError) as error:
         raise BadInput(str(snapshot), "the archive", f"a sealed browser profile ({error})") from error
     if memory is None:
         raise BadInput(str(snapshot), "the archive", f"a sealed browser profile with {_MEMORY}")
     return memory
+
+
+def _unpack(tar: tarfile.TarFile, entry: tarfile.TarInfo, target: Path) -> None:
+    """Only what sealing packs: folders and plain files, inside the profile. Python 3.11.2 has no extraction filter."""
+    if ".." in target.parts or not (entry.isfile() or entry.isdir()):
+        raise tarfile.TarError(f"it holds {entry.name!r}, which sealing never packs")
+    if entry.isdir():
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return
+    content = tar.extractfile(entry)
+    assert content is not None
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        shutil.copyfileobj(content, file)
+    target.chmod(entry.mode & 0o700)
 
 
 def _kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -94,9 +94,14 @@ async def _side_by_side(
         count += 1
         progress(phase.phase, count, total)
 
-    async with asyncio.TaskGroup() as group:
-        for step in steps:
-            group.create_task(one(step))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(one(step))
+    except BaseExceptionGroup as several:
+        if mendable := several.subgroup(EarwitnessError):
+            raise mendable.exceptions[0] from None
+        raise
     return failed
 
 
