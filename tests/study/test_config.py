@@ -52,7 +52,7 @@ def test_what_init_writes_is_valid_commented_and_round_trips(tmp_path):
         (lambda s: s["personas"][0].update(rol="interest"), "personas.0.rol", "role"),
         (lambda s: s["personas"][0].update(role="intrest"), "personas.0.role", "interest"),
         (lambda s: s["personas"][0].update(skills=["dog"]), "personas.0.skills", "dogs"),
-        (lambda s: s["phases"][0].update(sites=["s9"]), "phases.0.sites", "s1"),
+        (lambda s: s["phases"][0].update(sites=["s11"]), "phases.0.sites", "s1"),
         (lambda s: s["hypotheses"][0].update(persona="pet"), "hypotheses.0", "pets"),
         (lambda s: s.update(sed=1), "sed", "seed"),
         (lambda s: s["crawl"].update(browsers=0), "crawl.browsers", None),
