@@ -78,7 +78,8 @@ def _sharing(bundle: Bundle, platform: str) -> dict[str, Any]:
     if not partners:
         claim = f"No organisation was seen to pass its identifier for a person to {platform}."
     else:
-        claim = f"{_count(len(partners), 'organisation')} passed their identifier for a person to {platform}"
+        whose = "its" if len(partners) == 1 else "their"
+        claim = f"{_count(len(partners), 'organisation')} passed {whose} identifier for a person to {platform}"
         claim += f": {_names(partners)}."
         if downstream:
             claim += f" From them identifiers went on to {_count(len(downstream), 'further organisation')}"
@@ -101,13 +102,13 @@ def _bids(bundle: Bundle) -> dict[str, Any]:
     sentences = []
     for test in made:
         arms = f"“{test['persona']}” over “{test['control']}”"
-        effect = _ratio_words(ratios.get(test["hypothesis"]))
+        ratio = ratios.get(test["hypothesis"])
         if not test["registered"]:
-            sentences.append(f"bids for {arms} were explored only{effect}")
+            sentences.append(f"bids for {arms} were explored only")
         elif test["p_adjusted"] <= _ALPHA:
-            sentences.append(f"bids rose for {arms}{effect}")
+            sentences.append(f"bids rose for {arms}{_size(ratio)}")
         else:
-            sentences.append(f"no rise of bids was shown for {arms}{effect}")
+            sentences.append(f"no rise of bids was shown for {arms}{_bound(ratio)}")
     claim = "; ".join(sentences)
     best = min(made, key=lambda r: (not r["registered"], r["p"]))
     size = f"{best['units_treated']} against {best['units_control']} profiles, which cannot give less than"
@@ -165,12 +166,25 @@ def _share(some: int, every: int) -> str:
     return {0: "none of them known to be", every: "all of them"}.get(some, f"{some} of them")
 
 
-def _ratio_words(row: dict[str, Any] | None) -> str:
-    if row is None or row["effect"] is None:
+def _size(ratio: dict[str, Any] | None) -> str:
+    """How large an effect that was shown is."""
+    if ratio is None or ratio["effect"] is None:
         return ""
-    low = "0" if row["ci_low"] is None or row["ci_low"] <= 0 else f"{row['ci_low']:.1f}"
-    high = "no limit" if row["ci_high"] is None or math.isinf(row["ci_high"]) else f"{row['ci_high']:.1f}"
-    return f" ({row['effect']:.1f} times the price where both got bids, 95 % interval {low} to {high})"
+    interval = f"{_times(ratio['ci_low'])} to {_times(ratio['ci_high'])}"
+    return (
+        f": afterwards they were {_times(ratio['effect'])} times as high where both got bids (95 % interval {interval})"
+    )
+
+
+def _bound(ratio: dict[str, Any] | None) -> str:
+    """What is excluded where no effect was shown: a null is a bound."""
+    if ratio is None or ratio["ci_high"] is None or math.isinf(ratio["ci_high"]):
+        return ", and no size of it can be excluded"
+    return f"; more than {_times(ratio['ci_high'])} times as high is excluded (95 %)"
+
+
+def _times(value: float) -> str:
+    return "no limit" if math.isinf(value) else f"{value:.1f}"
 
 
 def _names(names: Sequence[str]) -> str:
