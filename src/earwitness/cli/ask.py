@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.audit import StudyDir
+from earwitness.cli.audit import StudyDir, truth_directory
 from earwitness.cli.output import JsonOption, complain, say, say_json, say_table
 
 
@@ -53,7 +53,7 @@ def score(
     """Compare a lab study with the lab's sealed truth."""
     from earwitness import lab
 
-    result = lab.score(directory, truth or directory.with_name(directory.name + ".truth"))
+    result = lab.score(directory, truth or truth_directory(directory))
     if as_json:
         say_json(result)
         return

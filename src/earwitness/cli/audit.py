@@ -169,10 +169,16 @@ def _collect(bundle: Any, study: Any, progress: Callable[[str, int, int], None])
     bundle.plan(make_plan(study, assignments))
     if {s.step for s in bundle.ledger.plan()} <= bundle.ledger.done():
         return []
-    truth = bundle.directory.with_name(bundle.directory.name + ".truth")
+    truth = truth_directory(bundle.directory)
     with contextlib.closing(lab.start(study.world.name, study.world.seed, truth, accounts)) as world:
         environment = Environment(world.internet, world.announce)
         return run(bundle, study, assignments, accounts, environment, progress)
+
+
+def truth_directory(directory: Path) -> Path:
+    """Where the lab seals the truth of a study: DIR.truth beside it."""
+    whole = directory.resolve()
+    return whole.with_name(whole.name + ".truth")
 
 
 def _free_directory(name: str) -> Path:
