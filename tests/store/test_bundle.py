@@ -112,14 +112,44 @@ def test_analysis_steps_replace_their_shards_with_the_same_bytes(directory):
 
 
 def test_compacting_keeps_every_row_and_drops_the_small_shards(directory):
+    names = [f"before/p{number:02d}/1" for number in range(20)]
     with Bundle.open(directory, write=True) as bundle:
-        for number in range(20):
-            collect(bundle, f"before/p{number:02d}/1", str(number).encode())
+        bundle.plan(PlannedStep(name, "crawl", place) for place, name in enumerate(names))
+        for name in names:
+            collect(bundle, name, name.encode())
         before = bundle.table("visits")
         bundle.compact(["visits", "bids"])
         assert bundle.table("visits").equals(before)
         assert len(list((directory / "tables/visits").iterdir())) == 1
         assert bundle.verify() == []
+
+
+def test_compacting_leaves_analysis_replaceable(directory):
+    names = [f"before/p{number:02d}/1" for number in range(20)]
+
+    def analyse(bundle):
+        with bundle.step("analyse/flows", "capture", replace=True) as step:
+            step.gap("capture", "no_name", "one flow")
+
+    with Bundle.open(directory, write=True) as bundle:
+        bundle.plan(PlannedStep(name, "crawl", place) for place, name in enumerate(names))
+        analyse(bundle)
+        for name in names:
+            with bundle.step(name, "crawl") as step:
+                step.gap(name, "timeout", "too slow")
+        bundle.compact(["gaps"])
+        analyse(bundle)
+        assert sorted(bundle.table("gaps")["reason"].to_pylist()) == ["no_name"] + ["timeout"] * 20
+
+
+def test_what_a_crash_left_half_written_is_swept(directory):
+    with Bundle.open(directory, write=True) as bundle:
+        collect(bundle, "one")
+    (directory / "tables/visits/.two-1-99.tmp").write_bytes(b"half")
+    (directory / "tables/visits/two-1-0123456789ab.parquet").write_bytes(b"never listed")
+    with Bundle.open(directory, write=True) as bundle:
+        assert len(list((directory / "tables/visits").iterdir())) == 1
+        assert bundle.table("visits").num_rows == 1
 
 
 def test_verify_names_what_was_changed(directory):

@@ -139,7 +139,7 @@ def test_what_was_not_seen(say):
     )["unseen"]
     assert told["claim"] == (
         "1 of 2 page visits gave all they had. Not seen, and written down: attempts that ended early and were repeated"
-        " (1 ×); odd reason (1 ×)."
+        " (1 ×); odd reason (1 ×). What companies exchange between their own servers cannot be seen from outside."
     )
 
 

@@ -28,7 +28,7 @@ from earwitness.model.errors import (
 from earwitness.model.tables import TABLES
 from earwitness.store.evidence import evidence_path, file_sha256, sync_directory
 from earwitness.store.ledger import Artefact, Ledger, PlannedStep, Shard
-from earwitness.store.shards import merge, open_views, slug, write_shard
+from earwitness.store.shards import MERGED, merge, open_views, slug, write_shard
 from earwitness.store.step import Step
 
 _COMPACT_ABOVE = 16
@@ -218,9 +218,10 @@ class Bundle:
         shutil.rmtree(self._partial_folder(name, attempt), ignore_errors=True)
 
     def compact(self, tables: Iterable[str]) -> None:
-        """Merge the small shards of collected tables into one each."""
+        """Merge the small shards of collected tables into one each; those of analysis steps stay replaceable."""
+        collected = {planned.step for planned in self.ledger.plan()} | {MERGED}
         for table in tables:
-            shards = self.ledger.shards(table)
+            shards = [s for s in self.ledger.shards(table) if s.step in collected]
             if len(shards) > _COMPACT_ABOVE:
                 merged = merge(self.directory, table, shards)
                 self.ledger.merge_shards(shards, merged)
@@ -247,6 +248,10 @@ class Bundle:
             detail = "the process ended during this attempt; what it had captured is kept"
             self._keep(step, attempt, stage, "interrupted", detail, [], False)
         shutil.rmtree(self.directory / "evidence" / "partial", ignore_errors=True)
+        listed = {shard.path for shard in self.ledger.shards()} | {path for path, _ in self.ledger.snapshots()}
+        for path in [*self.directory.glob("tables/*/*"), *self.directory.glob("profiles/*/*")]:
+            if str(path.relative_to(self.directory)) not in listed:
+                path.unlink()
 
     def _keep(
         self,

@@ -15,6 +15,9 @@ from earwitness.model.tables import TABLES
 from earwitness.store.evidence import file_sha256, sync_directory
 from earwitness.store.ledger import Shard
 
+MERGED = "merged"
+"""The step under which a shard stands that took the place of many."""
+
 
 def slug(step: str) -> str:
     """A file name for a step's name."""
@@ -39,7 +42,7 @@ def write_shard(directory: Path, table: str, rows: pa.Table, step: str, attempt:
 def merge(directory: Path, table: str, shards: Sequence[Shard]) -> Shard:
     """One shard with the rows of `shards`, in their order; each row keeps its step and attempt."""
     rows = pa.concat_tables([pq.read_table(directory / s.path, schema=TABLES[table].schema) for s in shards])
-    return write_shard(directory, table, rows, "merged", 1)
+    return write_shard(directory, table, rows, MERGED, 1)
 
 
 def open_views(directory: Path, shards: Sequence[Shard]) -> duckdb.DuckDBPyConnection:

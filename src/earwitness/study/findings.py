@@ -130,12 +130,10 @@ def _unseen(bundle: Bundle) -> dict[str, Any]:
         told = "; ".join(f"{_GAPS.get(r['reason'], r['reason'].replace('_', ' '))} ({r['n']} ×)" for r in rows[:_NAMED])
         claim += f". Not seen, and written down: {told}"
     else:
-        claim += ". Nothing is known to be missing"
-    always = [
-        "what the platform does with the data on its own servers cannot be seen from outside",
-        "of requests that a page sends while it is being left, only those are seen that the browser reports",
-    ]
-    return _finding("unseen", claim + ".", sql, "complete for what was noticed; see the gaps", always)
+        claim += ". No gap was noticed"
+    claim += ". What companies exchange between their own servers cannot be seen from outside."
+    limits = ["of requests that a page sends while it is being left, only those are seen that the browser reports"]
+    return _finding("unseen", claim, sql, "complete for what was noticed; see the gaps", limits)
 
 
 def _next(bundle: Bundle, bids: dict[str, Any]) -> dict[str, Any]:
