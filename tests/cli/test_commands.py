@@ -122,3 +122,23 @@ def test_score_without_truth_is_one_line(study):
     done = earwitness("score", study)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_doctor_finds_everything_here_and_names_the_mend_elsewhere(monkeypatch):
+    done = earwitness("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    checks = {check["what"]: check for check in json.loads(done.stdout)}
+    assert checks.keys() == {"chromium", "espeak-ng", "dumpcap", "public lists", "disk", "memory", "prebid.js"}
+    assert "Chromium" in checks["chromium"]["found"]
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = earwitness("doctor")
+    assert done.returncode == 3
+    assert "apt-get install --no-install-recommends chromium" in " ".join(done.stdout.split())
+
+
+def test_a_missing_tool_is_3_with_the_command_that_installs_it(study, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = earwitness("run", study)
+    assert done.returncode == 3, done.stderr
+    assert "earwitness: chromium is not installed; run: sudo apt-get" in done.stderr
+    assert "Traceback" not in done.stderr

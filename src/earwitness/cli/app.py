@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from earwitness.cli import ask, audit, inspection, lab
+from earwitness.cli import ask, audit, doctor, inspection, lab
 
 app = typer.Typer(
     name="earwitness",
@@ -31,4 +31,5 @@ app.command()(inspection.inspect)
 app.command()(ask.sql)
 app.command()(ask.score)
 app.command()(ask.verify)
+app.command()(doctor.doctor)
 app.add_typer(lab.app, name="lab")

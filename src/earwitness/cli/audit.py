@@ -161,7 +161,7 @@ def _carry_out(directory: Path, resume: bool, as_json: bool) -> None:
 
 def _collect(bundle: Any, study: Any, progress: Callable[[str, int, int], None]) -> list[str]:
     from earwitness import lab
-    from earwitness.study import Environment, enrolled, make_assignments, make_plan, run
+    from earwitness.study import Environment, enrolled, make_assignments, make_plan, require_tools, run
 
     assignments = make_assignments(study)
     accounts = enrolled(assignments, bundle.secret_key)
@@ -169,6 +169,7 @@ def _collect(bundle: Any, study: Any, progress: Callable[[str, int, int], None])
     bundle.plan(make_plan(study, assignments))
     if {s.step for s in bundle.ledger.plan()} <= bundle.ledger.done():
         return []
+    require_tools()
     truth = truth_directory(bundle.directory)
     with contextlib.closing(lab.start(study.world.name, study.world.seed, truth, accounts)) as world:
         environment = Environment(world.internet, world.announce)

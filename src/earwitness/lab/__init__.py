@@ -5,6 +5,7 @@ Takes a world's name and a seed; gives servers on loopback (`start`), what the p
 """
 
 from earwitness.lab.catalogue import Catalogue, PublicPlatform, PublicSite, PublicSkill, catalogue, describe
+from earwitness.lab.prebid import find_prebid
 from earwitness.lab.score import score
 from earwitness.lab.session import Lab, LabFailed, start
 from earwitness.lab.truth import seal
@@ -21,6 +22,7 @@ __all__ = [
     "PublicSkill",
     "catalogue",
     "describe",
+    "find_prebid",
     "score",
     "seal",
     "start",

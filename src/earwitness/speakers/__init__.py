@@ -4,5 +4,6 @@ A speaker only performs; what it sends and receives is recorded by whoever owns 
 """
 
 from earwitness.speakers.avs import AvsSpeaker, Gap, Spoken, StreamFetched
+from earwitness.speakers.speech import find_espeak
 
-__all__ = ["AvsSpeaker", "Gap", "Spoken", "StreamFetched"]
+__all__ = ["AvsSpeaker", "Gap", "Spoken", "StreamFetched", "find_espeak"]

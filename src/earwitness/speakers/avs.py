@@ -24,7 +24,7 @@ from earwitness.model.errors import BadInput
 from earwitness.model.network import DeviceLink, Enrolled
 from earwitness.speakers.directives import Directive, Play, Speak, Unknown
 from earwitness.speakers.http1 import fetch
-from earwitness.speakers.speech import require_espeak, spoken, wav_seconds
+from earwitness.speakers.speech import find_espeak, spoken, wav_seconds
 from earwitness.speakers.transport import tls_context
 from earwitness.speakers.voice_service import Failure, VoiceService
 
@@ -107,7 +107,7 @@ class AvsSpeaker:
             MissingTool: espeak-ng is not installed.
             OSError: the CA cannot be read or the key log not written.
         """
-        require_espeak()
+        find_espeak()
         self._tls: ssl.SSLContext = tls_context(self._ca_file, self._keylog, "http/1.1")
         self._voice = VoiceService(
             self._link,

@@ -15,18 +15,20 @@ RATE = 16_000
 """Samples per second of what `spoken` returns (Alexa Voice Service's AUDIO_L16_RATE_16000_CHANNELS_1)."""
 
 _VOICE = "en-us"
-_INSTALL = "apt-get install espeak-ng"
+_INSTALL = "sudo apt-get install --no-install-recommends espeak-ng"
 _WAIT_S = 30.0
 
 
-def require_espeak() -> None:
-    """Make sure that utterances can be spoken.
+def find_espeak() -> str:
+    """Path of the program that speaks.
 
     Raises:
         MissingTool: espeak-ng is not installed.
     """
-    if shutil.which("espeak-ng") is None:
+    path = shutil.which("espeak-ng")
+    if path is None:
         raise MissingTool("espeak-ng", _INSTALL)
+    return path
 
 
 async def spoken(utterance: str) -> bytes:
@@ -37,10 +39,10 @@ async def spoken(utterance: str) -> bytes:
     Raises:
         MissingTool: espeak-ng is not installed, or lacks its English voice.
     """
-    require_espeak()
+    program_path = find_espeak()
     # By standard input, so that an utterance that begins with "-" is not taken for an option.
     program = await asyncio.create_subprocess_exec(
-        *("espeak-ng", "-v", _VOICE, "--stdin", "--stdout"),
+        *(program_path, "-v", _VOICE, "--stdin", "--stdout"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -8,11 +8,13 @@ from earwitness.study.analysis import analyse
 from earwitness.study.config import StudyFile, load_study
 from earwitness.study.design import Assignment, enrolled, make_assignments, make_plan
 from earwitness.study.outlook import outlook
+from earwitness.study.readiness import Check, readiness, require_tools
 from earwitness.study.runner import Environment, run
 from earwitness.study.template import new_study, study_yaml
 
 __all__ = [
     "Assignment",
+    "Check",
     "Environment",
     "StudyFile",
     "analyse",
@@ -22,6 +24,8 @@ __all__ = [
     "make_plan",
     "new_study",
     "outlook",
+    "readiness",
+    "require_tools",
     "run",
     "study_yaml",
 ]
