@@ -53,6 +53,8 @@ class Router:
         OSError: the capture cannot be written.
     """
 
+    dropped = 0  # nothing passes unrecorded
+
     def __init__(self, pcap: Path, internet: Internet, profile: str) -> None:
         self._path = pcap
         self._destinations = Destinations(internet, profile)
