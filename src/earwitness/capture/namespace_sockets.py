@@ -225,8 +225,11 @@ def _separate() -> None:
         _call("a network namespace", _libc.unshare, _CLONE_NEWPID | _CLONE_NEWNET)
         return
     for file, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
-        with open(f"/proc/self/{file}", "w") as mapping:  # noqa: PTH123 — pathlib costs a tenth of the start
-            mapping.write(text)
+        try:
+            with open(f"/proc/self/{file}", "w") as mapping:  # noqa: PTH123 — pathlib costs a tenth of the start
+                mapping.write(text)
+        except OSError as error:  # for root without capabilities, for one
+            raise OSError(f"a user namespace is refused: {error.strerror}") from error
 
 
 def _serve(control: socket.socket, network: Network) -> None:

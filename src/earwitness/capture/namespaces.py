@@ -15,6 +15,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
@@ -99,6 +100,7 @@ class NamespaceRouter:
                 relay.cancel()
             await asyncio.gather(*self._relays, return_exceptions=True)
             self._resolver.close()
+            await asyncio.sleep(_LOOK_S)  # what was closed says so to its device in the loop's next turn
             if not self._ended.is_set():
                 await self._finish_capture()
         except OSError as lost:  # a time-out is one, too
@@ -193,7 +195,7 @@ class _Inside:
     def __init__(self, capture: int) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(_SET_UP_WAIT_S)
-        self._turn = asyncio.Lock()
+        self._turn = threading.Lock()
         with theirs:
             try:
                 self._process = subprocess.Popen(
@@ -202,6 +204,7 @@ class _Inside:
                     stdout=capture,
                     stderr=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
+                    # It dies with the thread that starts it, which is the event loop's.
                     start_new_session=True,  # Ctrl-C is for the router, which ends it in order
                 )
             except BaseException:
@@ -214,8 +217,12 @@ class _Inside:
         Raises:
             OSError: what was asked for is refused, or the program is gone.
         """
-        async with self._turn:
-            answer, descriptors = await asyncio.to_thread(self._exchange, json.dumps(request).encode())
+        exchange = asyncio.ensure_future(asyncio.to_thread(self._exchange, json.dumps(request).encode()))
+        try:
+            answer, descriptors = await asyncio.shield(exchange)
+        except asyncio.CancelledError:
+            exchange.add_done_callback(_discard)
+            raise
         if "error" in answer:
             raise OSError(answer["error"])
         return answer, descriptors
@@ -232,11 +239,23 @@ class _Inside:
             self._process.wait()
 
     def _exchange(self, message: bytes) -> tuple[dict[str, object], list[int]]:
-        self._control.send(message)
-        answer, descriptors, _, _ = socket.recv_fds(self._control, LARGEST_MESSAGE, _MOST_DESCRIPTORS)
+        with self._turn:
+            try:
+                self._control.send(message)
+                answer, descriptors, _, _ = socket.recv_fds(self._control, LARGEST_MESSAGE, _MOST_DESCRIPTORS)
+            except TimeoutError:
+                self._control.shutdown(socket.SHUT_RDWR)  # a late answer must not be taken for that to another message
+                raise
         if not answer:
             raise ConnectionError("the program in the namespaces has ended")
         return json.loads(answer), descriptors
+
+
+def _discard(exchange: asyncio.Future[tuple[dict[str, object], list[int]]]) -> None:
+    """Close what came for a task that was cancelled meanwhile."""
+    if not exchange.cancelled() and exchange.exception() is None:
+        for descriptor in exchange.result()[1]:
+            os.close(descriptor)
 
 
 class _Link:
