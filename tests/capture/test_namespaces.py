@@ -67,6 +67,13 @@ def descendants(pid: int) -> list[int]:
     return children + [below for child in children for below in descendants(child)]
 
 
+def alive(pid: int) -> bool:
+    try:  # what only waits to be reaped by the machine's first process has ended
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def network_of(pid: int) -> str:
     return str(Path(f"/proc/{pid}/ns/net").readlink())
 
@@ -346,10 +353,10 @@ def test_a_killed_router_leaves_its_capture_and_nothing_else(tmp_path: Path) -> 
         time.sleep(0.5)  # dumpcap is handed a block of packets four times a second
         victim.send_signal(signal.SIGKILL)
     for _ in range(50):
-        if not any(Path(f"/proc/{pid}").exists() for pid in below):
+        if not any(map(alive, below)):
             break
         time.sleep(0.1)
-    assert not [pid for pid in below if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in below if alive(pid)]
     assert not inside & networks()
     listed = subprocess.run(["lsns", "-t", "net", "-n", "-o", "NS"], capture_output=True, text=True, check=True)
     assert not {f"net:[{number}]" for number in listed.stdout.split()} & inside
