@@ -63,8 +63,16 @@ def assert_unchanged_on_the_way(pcap: Path) -> None:
 
 def descendants(pid: int) -> list[int]:
     """All processes below `pid`."""
-    children = [int(c) for t in Path(f"/proc/{pid}/task").iterdir() for c in (t / "children").read_text().split()]
+    try:
+        children = [int(c) for t in Path(f"/proc/{pid}/task").iterdir() for c in (t / "children").read_text().split()]
+    except OSError:  # it has just ended
+        return []
     return children + [below for child in children for below in descendants(child)]
+
+
+def dumpcap_among(pids: set[int]) -> int:
+    (found,) = (pid for pid in pids if Path(f"/proc/{pid}/comm").read_text() == "dumpcap\n")
+    return found
 
 
 def alive(pid: int) -> bool:
@@ -206,10 +214,10 @@ async def test_a_reset_of_a_server_is_passed_on(tmp_path: Path) -> None:
 async def test_devices_side_by_side_are_quick_and_do_not_meet(tmp_path: Path) -> None:
     async def one(number: int, port: int) -> float:
         began = time.perf_counter()
-        pcap = tmp_path / f"{number}.pcap"
+        pcap, second = tmp_path / f"{number}.pcap", f"192.168.{7 + number % 2}.{number + 20}"
         async with NamespaceRouter(pcap, internet(http=port), "p1") as router:
             link = router.attach(MAC, DEVICE)  # all have the same address: each network is its own
-            other = router.attach("02:00:00:00:07:02", f"192.168.8.{number + 10}")
+            other = router.attach("02:00:00:00:07:02", second)
             assert await link.resolve("plain.test") == [PLAIN]
             took = time.perf_counter() - began
             for each in (link, other):
@@ -218,7 +226,7 @@ async def test_devices_side_by_side_are_quick_and_do_not_meet(tmp_path: Path) ->
                 assert await reader.readexactly(5) == b"hello"
                 writer.close()
         clients = {flow["client_ip"] for flow in read_capture(pcap).flows.to_pylist()}
-        assert clients == {DEVICE, f"192.168.8.{number + 10}"}
+        assert clients == {DEVICE, second}
         return took
 
     async with serving(echo) as port:
@@ -253,8 +261,7 @@ async def test_nothing_passes_unrecorded(tmp_path: Path) -> None:
             link = router.attach(MAC, DEVICE)
             reader, writer = await link.connect(PLAIN, 80)
             inside = set(descendants(os.getpid())) - before
-            (dumpcap,) = (pid for pid in inside if Path(f"/proc/{pid}/comm").read_text() == "dumpcap\n")
-            os.kill(dumpcap, signal.SIGKILL)
+            os.kill(dumpcap_among(inside), signal.SIGKILL)
             assert await asyncio.wait_for(reader.read(), 5) == b"", "the open connection ends"
             writer.close()
             with pytest.raises(ConnectionError):
@@ -263,6 +270,25 @@ async def test_nothing_passes_unrecorded(tmp_path: Path) -> None:
     async with serving(echo) as port:
         with pytest.raises(OSError, match="the capture is incomplete: dumpcap ended"):
             await route(port)
+
+
+@needs_namespaces
+async def test_packets_that_dumpcap_cannot_keep_up_with_are_counted(tmp_path: Path) -> None:
+    before, size = set(descendants(os.getpid())), 25_000_000
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(size // 100_000):
+            writer.write(bytes(100_000))
+            await writer.drain()
+
+    async with serving(flood) as port, NamespaceRouter(tmp_path / "router.pcap", internet(http=port), "p1") as router:
+        reader, writer = await router.attach(MAC, DEVICE).connect(PLAIN, 80)
+        dumpcap = dumpcap_among(set(descendants(os.getpid())) - before)
+        os.kill(dumpcap, signal.SIGSTOP)
+        assert len(await reader.read(-1)) == size
+        os.kill(dumpcap, signal.SIGCONT)
+        writer.close()
+    assert router.dropped > 1000
 
 
 @needs_namespaces

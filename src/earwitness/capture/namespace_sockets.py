@@ -42,8 +42,8 @@ _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x1000_0000, 0x2000_0000, 0x4000_
 _PR_SET_PDEATHSIG = 1
 _SIOCETHTOOL = 0x8946
 _OFFLOADS = (0x17, 0x1F, 0x24)  # ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO
-_BUFFER_MIB = "16"
-_NEXT_BACKLOG = 128
+_BUFFER_MIB = "8"
+_BACKLOG = 128
 
 _libc = ctypes.CDLL(None, use_errno=True)
 Answer = tuple[dict[str, object], list[int]]
@@ -122,7 +122,7 @@ class Network:
             "a veth pair",
             f"link add {end} type veth peer name eth0 address {request['mac']} netns /proc/self/fd/{device}",
             f"link set {end} addrgenmode none master {_LINKED} up",
-            f"addr add {request['router_ip']}/24 dev {_LINKED}",
+            f"addr replace {request['router_ip']}/24 dev {_LINKED}",  # another device may have it as well
             inherited=device,
         )
         _no_offloads(end)
@@ -173,7 +173,7 @@ def _bound(kind: socket.SocketKind, port: int) -> socket.socket:
     own = socket.socket(socket.AF_INET, kind)
     own.bind(("0.0.0.0", port))  # noqa: S104 — the router's namespace has no other network
     if kind == socket.SOCK_STREAM:
-        own.listen(_NEXT_BACKLOG)
+        own.listen(_BACKLOG)
     return own
 
 
