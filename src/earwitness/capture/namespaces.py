@@ -104,7 +104,9 @@ class NamespaceRouter:
             if not self._ended.is_set():
                 await self._finish_capture()
         except OSError as lost:  # a time-out is one, too
-            self._fail(str(lost) or "dumpcap takes no more packets")
+            # dumpcap itself does not tell that its disk is full.
+            full = os.fstatvfs(self._file).f_bavail == 0
+            self._fail("no space left on its disk" if full else str(lost) or "dumpcap takes no more packets")
         finally:
             self._close()
         if self._failure and error is None:
