@@ -19,14 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import cast
 
-import dns.exception
-import dns.flags
-import dns.message
-import dns.rcode
-import dns.rdataclass
-import dns.rdatatype
-import dns.rrset
-
+from earwitness.capture.destinations import Destinations, address_query, ask, reset, router_address, send
 from earwitness.capture.pcap_writer import (
     Endpoint,
     PcapWriter,
@@ -38,10 +31,8 @@ from earwitness.model.network import DeviceLink, Internet
 
 _LOOPBACK = "127.0.0.1"
 _ROUTER_MAC = parse_mac("02:00:00:00:00:01")
-_DNS_PORT, _HTTP, _HTTPS = 53, 80, 443
-_TTL = 60
+_DNS_PORT = 53
 _CHUNK = 65_536
-_DNS_WAIT_S, _DNS_TRIES = 2.0, 3
 _CONNECT_WAIT_S = 10.0
 # Streams that their device has closed need a moment until their last bytes are through.
 _LAST_BYTES_WAIT_S = 0.25
@@ -62,13 +53,11 @@ class Router:
         OSError: the capture cannot be written.
     """
 
+    dropped = 0  # nothing passes unrecorded
+
     def __init__(self, pcap: Path, internet: Internet, profile: str) -> None:
         self._path = pcap
-        self._internet = internet
-        self._gateway = internet.gateways[profile]
-        self._addresses = {_name(host): address for host, address in internet.hosts.items()}
-        self._reachable = frozenset(internet.hosts.values())
-        self._h2_addresses = {internet.hosts[host] for host in internet.h2_hosts if host in internet.hosts}
+        self._destinations = Destinations(internet, profile)
         # Which device speaks from which loopback port: nobody else on this machine is served.
         self._claims: dict[int, Endpoint] = {}
         self._relays: dict[asyncio.Task[None], TcpConversation] = {}
@@ -125,22 +114,13 @@ class Router:
         client = self._claims.get(client_port)
         if client is None:
             return None
-        try:
-            query = dns.message.from_wire(wire)
-            answer = dns.message.make_response(query, recursion_available=True)
-        except dns.exception.DNSException:
+        if (answer := self._destinations.answer(wire)) is None:
             return None
-        for question in query.question:
-            address = self._addresses.get(question.name.to_text(omit_final_dot=True).lower())
-            if address is None:
-                answer.set_rcode(dns.rcode.NXDOMAIN)
-            elif question.rdtype == dns.rdatatype.A:
-                answer.answer.append(dns.rrset.from_text(question.name, _TTL, "IN", "A", address))
-        answered = answer.to_wire()
-        resolver = Endpoint(_ROUTER_MAC, _router_address(client.address), _DNS_PORT)
+        identification, answered = answer
+        resolver = Endpoint(_ROUTER_MAC, router_address(client.address), _DNS_PORT)
         with contextlib.suppress(ConnectionAbortedError):  # kept in _failure
-            self._record([udp_frame(client, resolver, wire, query.id)])
-            self._record([udp_frame(resolver, client, answered, query.id)])
+            self._record([udp_frame(client, resolver, wire, identification)])
+            self._record([udp_frame(resolver, client, answered, identification)])
         return answered
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -171,22 +151,22 @@ class Router:
     ) -> None:
         conversation.syn()
         address = str(server.address)
-        if address not in self._reachable:
+        if address not in self._destinations.addresses:
             # Nobody is there to refuse: the capture shows a request for a connection without an answer.
-            await _send(writer, _socks_reply(_UNREACHABLE))
+            await send(writer, _socks_reply(_UNREACHABLE))
             return
         try:
-            if (port := self._port_behind(address, server.port)) is None:
+            if (port := self._destinations.port_behind(address, server.port)) is None:
                 raise ConnectionRefusedError
-            upstream = asyncio.open_connection(self._gateway, port)
+            upstream = asyncio.open_connection(self._destinations.gateway, port)
             server_reader, server_writer = await asyncio.wait_for(upstream, _CONNECT_WAIT_S)
         except OSError:  # a time-out is one, too
             conversation.refuse()
-            await _send(writer, _socks_reply(_REFUSED))
+            await send(writer, _socks_reply(_REFUSED))
             return
         try:
             conversation.accept()
-            await _send(writer, _socks_reply(_SUCCEEDED))
+            await send(writer, _socks_reply(_SUCCEEDED))
             async with asyncio.TaskGroup() as directions:
                 directions.create_task(_pump(conversation, True, reader, writer, server_writer))
                 directions.create_task(_pump(conversation, False, server_reader, server_writer, writer))
@@ -195,13 +175,6 @@ class Router:
         finally:
             server_writer.close()
             conversation.reset(up=True)  # writes nothing where the conversation has ended
-
-    def _port_behind(self, address: str, port: int) -> int | None:
-        """The loopback port that stands for `port` of a simulated address; None where nothing listens."""
-        if port == _HTTPS:
-            h2 = address in self._h2_addresses
-            return self._internet.h2_port if h2 else self._internet.https_port
-        return self._internet.http_port if port == _HTTP else None
 
     def _record(self, frames: Sequence[bytes]) -> None:
         """Write packets.
@@ -226,23 +199,10 @@ class _Link:
         self._ports = itertools.cycle(range(32_768, 61_000))
 
     async def resolve(self, name: str) -> list[str]:
-        try:
-            query = dns.message.make_query(_name(name), dns.rdatatype.A)
-        except (dns.exception.DNSException, UnicodeError):
+        if (query := address_query(name)) is None:
             return []  # what cannot be asked does not exist
-        loop = asyncio.get_running_loop()
         with self._claimed(socket.SOCK_DGRAM) as own, own:
-            for _ in range(_DNS_TRIES):
-                await loop.sock_sendto(own, query.to_wire(), self._router._dns_address)
-                try:
-                    async with asyncio.timeout(_DNS_WAIT_S):
-                        wire = await loop.sock_recv(own, 4096)
-                except TimeoutError:
-                    continue
-                answer = dns.message.from_wire(wire)
-                if query.is_response(answer):
-                    return [str(r) for s in answer.answer for r in s if r.rdtype == dns.rdatatype.A]
-        raise ConnectionError(f"the router's resolver does not answer for {name!r}")
+            return await ask(own, query, self._router._dns_address)
 
     async def connect(self, address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
@@ -255,10 +215,10 @@ class _Link:
             await asyncio.get_running_loop().sock_connect(own, self._router._tcp_address)
             reader, writer = await asyncio.open_connection(sock=own)
             try:
-                await _send(writer, _SOCKS_GREETING)
+                await send(writer, _SOCKS_GREETING)
                 if await reader.readexactly(2) != _SOCKS_CHOSEN:
                     raise ConnectionError("the router does not speak SOCKS5")
-                await _send(writer, request)
+                await send(writer, request)
                 status = (await reader.readexactly(10))[1]
             except BaseException as error:
                 writer.close()
@@ -324,7 +284,7 @@ async def _pump(
             chunk = await source.read(_CHUNK)
         except OSError:
             conversation.reset(up)
-            _reset(sink)
+            reset(sink)
             return
         if not chunk:
             conversation.finish(up)
@@ -332,24 +292,11 @@ async def _pump(
             return
         conversation.data(up, chunk)
         try:
-            await _send(sink, chunk)
+            await send(sink, chunk)
         except OSError:
             conversation.reset(not up)
-            _reset(source_writer)
+            reset(source_writer)
             return
-
-
-async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
-    writer.write(data)
-    await writer.drain()
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    own: socket.socket | None = writer.get_extra_info("socket")
-    if own is not None and not writer.transport.is_closing():
-        # To linger for zero seconds makes the kernel send a reset instead of a FIN.
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
 
 
 async def _read_socks_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[IPv4Address, int]:
@@ -361,7 +308,7 @@ async def _read_socks_request(reader: asyncio.StreamReader, writer: asyncio.Stre
     """
     if await reader.readexactly(len(_SOCKS_GREETING)) != _SOCKS_GREETING:
         raise ValueError("expected SOCKS5 without authentication")
-    await _send(writer, _SOCKS_CHOSEN)
+    await send(writer, _SOCKS_CHOSEN)
     version, command, _, kind, address, port = struct.unpack(">BBBB4sH", await reader.readexactly(10))
     if (version, command, kind) != (5, 1, 1):
         raise ValueError("expected CONNECT to an IPv4 address")
@@ -374,13 +321,3 @@ def _socks_request(address: IPv4Address, port: int) -> bytes:
 
 def _socks_reply(status: int) -> bytes:
     return struct.pack(">BBBB4sH", 5, status, 0, 1, b"\0\0\0\0", 0)
-
-
-def _name(host: str) -> str:
-    return host.lower().rstrip(".")
-
-
-def _router_address(device: IPv4Address) -> IPv4Address:
-    """The router's own address: the first of the device's /24, the last where the device has the first."""
-    first = (int(device) & ~0xFF) + 1
-    return IPv4Address(first if int(device) != first else first + 253)

@@ -117,6 +117,7 @@ _TABLES = (
         _time("ended_at", "the end of everything it set off"),
         Column("heard", TEXT, "what the speaker answered, as text"),
         Column("outcome", TEXT, "answered, no_answer or failed"),
+        Column("captured_by", TEXT, "how its traffic was captured: namespaces, or userspace with the reason"),
     )),
     Table("flows", "one conversation between two addresses and ports", "capture", (
         Column("flow", TEXT, "its identifier"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from earwitness.capture import Router
+from earwitness.capture import open_router
 from earwitness.model.identity import row_id
 from earwitness.model.network import Enrolled, Internet
 from earwitness.speakers import AvsSpeaker, Spoken
@@ -27,7 +27,7 @@ async def converse(
     spoken: list[tuple[str, str, Spoken]] = []
     gaps: list[dict[str, object]] = []
     started = datetime.now(UTC)
-    async with Router(capture, internet, assignment.profile) as router:
+    async with open_router(capture, internet, assignment.profile) as (router, captured_by):
         link = router.attach(assignment.device_mac, assignment.device_ip)
         speaker = AvsSpeaker(account, link, internet.ca_file, keys, study.platform.voice_service, assignment.seed)
         async with speaker:
@@ -40,6 +40,9 @@ async def converse(
                     spoken.append((name, utterance, answer))
                     await speaker.idle(_PAUSE_S)
         gaps += speaker.gaps
+    if router.dropped:
+        lost = f"{router.dropped} packets passed uncaptured"
+        gaps.append({"stage": "capture", "subject": assignment.profile, "reason": "packets_dropped", "detail": lost})
     evidence = step.seal(capture, "capture", sensitive=True)
     if keys.exists():
         step.seal(keys, "key_log", sensitive=True)
@@ -49,6 +52,7 @@ async def converse(
         "phase": phase.phase,
         "started_at": started,
         "ended_at": idle_until,
+        "captured_by": captured_by,
         "evidence": evidence,
     }
     step.write("interactions", [idle])
@@ -67,6 +71,7 @@ async def converse(
                     "ended_at": answer.ended_at,
                     "heard": answer.heard,
                     "outcome": answer.outcome,
+                    "captured_by": captured_by,
                     "evidence": evidence,
                 }
             ],
