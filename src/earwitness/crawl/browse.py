@@ -85,7 +85,7 @@ async def run_pass(
         if snapshot is None:
             chromium.seed_preferences(home)
         else:
-            memory = snapshots.restore(snapshot, chromium.user_data(home))
+            memory = await asyncio.to_thread(snapshots.restore, snapshot, chromium.user_data(home))
         secrets = Secrets(token_key, memory.known)
         if sign_in is not None:
             secrets.hide_password(sign_in.password)
@@ -109,7 +109,8 @@ async def run_pass(
                 await persona.targets.close()
                 await browser.kill()
         memory = snapshots.Memory([cookie for cookie in jar if cookie.session], secrets.known)
-        snapshots.seal(chromium.user_data(home), memory, sealed)
+        # In a thread: other browsers of this process are being listened to meanwhile.
+        await asyncio.to_thread(snapshots.seal, chromium.user_data(home), memory, sealed)
         return persona.result()
 
 
