@@ -18,6 +18,7 @@ from earwitness.crawl.collectors import (
     BidsCollector,
     Collector,
     CookiesCollector,
+    CreativesCollector,
     Record,
     RequestsCollector,
 )
@@ -37,8 +38,8 @@ from earwitness.model.network import Internet
 
 T = TypeVar("T")
 
-_COLLECTORS: tuple[type[Collector], ...] = (RequestsCollector, CookiesCollector, BidsCollector)
-_TABLES = ("visits", "requests", "cookies", "bids")
+_COLLECTORS: tuple[type[Collector], ...] = (RequestsCollector, CookiesCollector, BidsCollector, CreativesCollector)
+_TABLES = ("visits", "requests", "cookies", "bids", "creatives")
 _READ_S = 5.0
 _LEAVE_S = 5.0
 
@@ -63,12 +64,15 @@ async def run_pass(
     events: Path,
     token_key: bytes,
     visit_cap_s: float = 20.0,
+    pictures: Path | None = None,
 ) -> PassResult:
     """Visit pages as one profile, and record everything that can be seen.
 
     The profile starts as `snapshot` left it (null: a fresh one) and is sealed to `sealed` in the end. Where it is not
     signed in yet, it signs in first, unrecorded. Every event of the browser goes to the new file `events`. Secrets are
-    replaced by tokens keyed with `token_key`. A visit takes at most about `visit_cap_s` seconds.
+    replaced by tokens keyed with `token_key`. A visit takes at most about `visit_cap_s` seconds. Pictures of
+    ads go to the directory `pictures`, which exists (null: none are kept); the rows of `creatives` carry their file
+    names.
 
     Raises:
         CrawlInterrupted: the browser ended; what was recorded is in its `rows` and `gaps`, and nothing was sealed.
@@ -81,13 +85,13 @@ async def run_pass(
         if snapshot is None:
             chromium.seed_preferences(home)
         else:
-            memory = snapshots.restore(snapshot, chromium.user_data(home))
+            memory = await asyncio.to_thread(snapshots.restore, snapshot, chromium.user_data(home))
         secrets = Secrets(token_key, memory.known)
         if sign_in is not None:
             secrets.hide_password(sign_in.password)
         with closing(EventLog(events, secrets.redact)) as log:
             browser = await chromium.start(home, chromium.internet_flags(internet, profile))
-            persona = PersonaBrowser(profile, pass_id, log, secrets, visit_cap_s)
+            persona = PersonaBrowser(profile, pass_id, log, secrets, visit_cap_s, pictures)
             try:
                 await persona.open(browser.url)
                 await put_back(persona.targets.browser, memory.session_cookies)
@@ -105,17 +109,26 @@ async def run_pass(
                 await persona.targets.close()
                 await browser.kill()
         memory = snapshots.Memory([cookie for cookie in jar if cookie.session], secrets.known)
-        snapshots.seal(chromium.user_data(home), memory, sealed)
+        # In a thread: other browsers of this process are being listened to meanwhile.
+        await asyncio.to_thread(snapshots.seal, chromium.user_data(home), memory, sealed)
         return persona.result()
 
 
 class PersonaBrowser:
     """One running browser, its one tab, and what has been recorded so far."""
 
-    def __init__(self, profile: str, pass_id: str, log: EventLog, secrets: Secrets, cap_s: float) -> None:
+    def __init__(
+        self,
+        profile: str,
+        pass_id: str,
+        log: EventLog,
+        secrets: Secrets,
+        cap_s: float,
+        pictures: Path | None = None,
+    ) -> None:
         self.targets = Targets()
         recorder = Recorder(self.targets, log, secrets, self._unseen)
-        self._record = Record(profile, self.targets, recorder, log, secrets)
+        self._record = Record(profile, self.targets, recorder, log, secrets, pictures)
         self._collectors = [collector(self._record) for collector in _COLLECTORS]
         self._pass, self._cap_s = pass_id, cap_s
         self._rows: dict[str, list[Row]] = {table: [] for table in _TABLES}

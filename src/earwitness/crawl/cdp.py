@@ -7,6 +7,7 @@ as evidence before anybody interprets them.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -38,6 +39,12 @@ class _Message(msgspec.Struct, rename={"session": "sessionId"}):
 
 
 _decode_message = msgspec.json.Decoder(_Message).decode
+
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
 
 
 class Connection:
@@ -111,6 +118,8 @@ class Connection:
                 data = message.data
                 if not isinstance(data, bytes):
                     break
+                if b"\\ud" in data or b"\\uD" in data:
+                    data = well_formed(data)
                 # Chromium writes `id` or `method` first; looking costs less than decoding.
                 if data.startswith(b'{"id":'):
                     self._answer(data)
@@ -185,6 +194,18 @@ class Session:
             BrowserGone: it ended meanwhile.
         """
         return msgspec.json.decode(await self.post(method, params), type=answer)
+
+
+def well_formed(raw: bytes) -> bytes:
+    """JSON text with U+FFFD for each half of a surrogate pair that stands alone.
+
+    Pages may hold such halves, and the browser passes them on, but they are no text.
+    """
+    return _ESCAPE.sub(_whole, raw)
+
+
+def _whole(escape: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if escape["lone"] else escape[0]
 
 
 def _looked_at(future: asyncio.Future[bytes]) -> None:

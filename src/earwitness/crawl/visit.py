@@ -37,9 +37,9 @@ class SignIn:
 class PassResult:
     """What one pass recorded.
 
-    `rows` maps `visits`, `requests`, `cookies` and `bids` to rows keyed by the columns of the data dictionary,
-    without `evidence`; a `locator` "line N" counts the lines of the events file from 1. `gaps` are rows of that
-    table. `browser` is name and version.
+    `rows` maps `visits`, `requests`, `cookies`, `bids` and `creatives` to rows keyed by the columns of the data
+    dictionary, without `evidence`; a `locator` "line N" counts the lines of the events file from 1, and `screenshot`
+    is a file's name. `gaps` are rows of that table. `browser` is name and version.
     """
 
     rows: Mapping[str, Sequence[Row]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from earwitness.study.design import Assignment, site_order
 
 _DEVICES_AT_A_TIME = 5
 _TRIES = 2
-_COLLECTED = ("visits", "requests", "cookies", "bids", "interactions", "streams", "gaps")
+_COLLECTED = ("visits", "requests", "cookies", "bids", "creatives", "interactions", "streams", "gaps")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ async def _crawl(work: _Work, phase: Phase, planned: PlannedStep, step: Step) ->
         for position, site in enumerate(site_order(work.study, profile, phase.phase, iteration, phase.sites), 1)
     ]
     work.environment.announce(profile, phase.phase, iteration)
-    events, sealed = step.partial("events.jsonl"), step.partial("profile.tar.zst")
+    events, sealed, pictures = (step.partial(name) for name in ("events.jsonl", "profile.tar.zst", "pictures"))
+    pictures.mkdir()
     with _gaps_of_failure(step):
         result = await run_pass(
             profile=profile,
@@ -141,12 +142,24 @@ async def _crawl(work: _Work, phase: Phase, planned: PlannedStep, step: Step) ->
             events=events,
             token_key=work.bundle.secret_key,
             visit_cap_s=work.study.crawl.visit_cap_s,
+            pictures=pictures,
         )
     evidence = step.seal(events, "browser_events")
+    shown = {file.name: step.seal(file, "screenshot") for file in sorted(pictures.iterdir())}
+    pictures.rmdir()
     for table, rows in result.rows.items():
-        step.write(table, [{**row, "evidence": evidence} for row in rows])
+        proof = [_proof(row, evidence, shown) for row in rows]
+        step.write(table, [{**row, **found} for row, found in zip(rows, proof, strict=True)])
     step.write("gaps", result.gaps)
     step.seal_profile(profile, sealed)
+
+
+def _proof(row: Mapping[str, object], events: str, shown: Mapping[str, str]) -> dict[str, object]:
+    """What a row rests on: its picture, where it has one, else a line of the browser's events."""
+    picture = row.get("screenshot")
+    if not isinstance(picture, str):
+        return {"evidence": events}
+    return {"evidence": shown[picture], "screenshot": shown[picture], "locator": None}
 
 
 async def _interact(work: _Work, phase: Phase, planned: PlannedStep, step: Step) -> None:

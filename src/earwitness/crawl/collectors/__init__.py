@@ -3,6 +3,14 @@
 from earwitness.crawl.collectors.base import Collector, Record
 from earwitness.crawl.collectors.bids import BidsCollector
 from earwitness.crawl.collectors.cookies import CookiesCollector
+from earwitness.crawl.collectors.creatives import CreativesCollector
 from earwitness.crawl.collectors.requests import RequestsCollector
 
-__all__ = ["BidsCollector", "Collector", "CookiesCollector", "Record", "RequestsCollector"]
+__all__ = [
+    "BidsCollector",
+    "Collector",
+    "CookiesCollector",
+    "CreativesCollector",
+    "Record",
+    "RequestsCollector",
+]

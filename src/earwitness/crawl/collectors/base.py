@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from earwitness.crawl.cdp import Session
 from earwitness.crawl.events import EventLog
@@ -17,13 +18,14 @@ from earwitness.crawl.visit import Row, Visit
 
 @dataclass
 class Record:
-    """One pass's record: whom it is about, and where to write."""
+    """One pass's record: whom it is about, and where to write. `pictures` is a directory; null: none are kept."""
 
     profile: str
     targets: Targets
     recorder: Recorder
     log: EventLog
     secrets: Secrets
+    pictures: Path | None = None
     gaps: list[Row] = field(default_factory=list)
 
     def gap(self, subject: str, reason: str, detail: str) -> None:
