@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from earwitness.detect import reach_query
 from earwitness.model.sql import literal
+from earwitness.report.graph import Pair, sharing_graph
 from earwitness.report.layout import ROWS_SHOWN, Cell, Head, Section, Sentence, Table, Words, left_out, plural
 from earwitness.report.lineage import Grouping, Origin, trace
 from earwitness.report.visible import count
@@ -123,6 +124,14 @@ def sharing(bundle: Bundle, platform: str | None) -> Section:
         title,
         sentences=(sentence,),
         tables=(table,),
+        graph=sharing_graph(
+            (
+                Pair(origin.values["sender"], origin.values["receiver"], origin.values["profiles"])
+                for origin in edges
+                if origin.values["sender"] is not None and origin.values["receiver"] is not None
+            ),
+            roles,
+        ),
         notes=(
             "An identifier is a value kept in cookies or storage that stays the same within a profile "
             "over at least two visits and occurs in no other profile, or the login mail.",
