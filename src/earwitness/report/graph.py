@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 READABLE = 40
 """Up to this many organisations are drawn one by one; beyond, columns are folded."""
-_KEPT = {"partner": 14, "other": 6, "downstream": 8}
+_KEPT = {"partner": 12, "other": 6, "downstream": 8}
 """How many of a column's organisations stay when it is folded, those of most profiles first."""
 _DEPTHS = 3
 """Columns of downstream organisations; the last one holds all that are further away."""
-_COLUMN, _ROW, _TOP, _LEFT = 232, 34, 52, 20
+_COLUMN, _ROW, _TOP, _LEFT = 264, 32, 44, 20
+_LETTER = 7.4
+"""Width of a letter of a name in px, on the generous side: arrows begin behind the name."""
 _NAME = 22
 """Characters of a name that fit beside its dot."""
 
@@ -185,7 +187,8 @@ def _place(
         ordered = sorted(columns[column], key=lambda name: _order(name, roles, more, edges, at))
         first = _TOP + (tallest - len(ordered)) * _ROW / 2
         for row, name in enumerate(ordered):
-            y = first + row * _ROW + _ROW / 2
+            # The platform stands apart from those downstream that share its column.
+            y = first + row * _ROW + _ROW / 2 - (_ROW / 2 if roles.get(name) == "platform" and len(ordered) > 1 else 0)
             at[name] = y
             folded = more.get(name)
             role = "fold" if folded else roles.get(name, "other")
@@ -233,8 +236,8 @@ def _edge(sender: Node, receiver: Node, profiles: int, pairs: int) -> Edge:
     title = f"{ends}: {counted}" if pairs == 1 else f"{ends}: {pairs} pairs, up to {counted}"
     x1, y1, x2, y2 = sender.x, sender.y, receiver.x, receiver.y
     if x1 < x2:
-        x1, x2 = x1 + sender.radius, x2 - receiver.radius - 6
-        bend = (x2 - x1) * 0.45
+        x1, x2 = x1 + sender.radius + 9 + _LETTER * len(sender.label), x2 - receiver.radius - 6
+        bend = max(24.0, (x2 - x1) * 0.5)
         path = f"M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
     elif x1 == x2:
         x1, x2 = x1 - sender.radius, x2 - receiver.radius - 6
