@@ -15,7 +15,7 @@ _HOSTS_SHOWN = 200
 _NAMED = 8
 _TRACKERS = """
 select distinct c.host from contacts c join hosts h on h.host = c.host
-where h.purpose = 'advertising_tracking' and c.host is not null order by all
+where h.purpose = 'advertising_tracking' and c.party <> 'platform' and c.host is not null order by all
 """
 _SMALLEST = """
 select max(p_attainable) as p, min(units_treated) as treated, min(units_control) as control
@@ -59,9 +59,11 @@ def _owner(bundle: Bundle, platform: str | None, simulated: bool) -> tuple[Step,
     steps = [
         Step(
             (
-                "Look at your own speaker first: record it at your router, then run ",
-                "earwitness inspect FILE; it says whom the speaker talks to.",
-            )
+                "Look at your own speaker first: record its traffic at your router; from the capture this says whom "
+                "it talks to.",
+            ),
+            ("earwitness inspect FILE",),
+            "Command to look at a capture",
         )
     ]
     if hosts:
@@ -69,7 +71,7 @@ def _owner(bundle: Bundle, platform: str | None, simulated: bool) -> tuple[Step,
         steps.append(
             Step(
                 (
-                    "Block the hosts that lists name as advertising or tracking, in your router or DNS filter, "
+                    "Block the hosts of others that lists name as advertising or tracking, in your router or DNS filter, "
                     f"then try the skills that you need.{warning}",
                 ),
                 tuple(hosts[:_HOSTS_SHOWN]),

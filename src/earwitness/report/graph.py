@@ -16,7 +16,7 @@ _KEPT = {"partner": 12, "other": 6, "downstream": 8}
 """How many of a column's organisations stay when it is folded, those of most profiles first."""
 _DEPTHS = 3
 """Columns of downstream organisations; the last one holds all that are further away."""
-_COLUMN, _ROW, _TOP, _LEFT = 264, 32, 44, 20
+_COLUMN, _ROW, _TOP, _LEFT = 258, 32, 44, 20
 _LETTER = 7.4
 """Width of a letter of a name in px, on the generous side: arrows begin behind the name."""
 _NAME = 22
@@ -98,7 +98,7 @@ def sharing_graph(pairs: Iterable[Pair], roles: Mapping[str, str]) -> Graph | No
         nodes,
         lines,
         heads,
-        int(max(node.x for node in nodes)) + 210,
+        int(max(node.x for node in nodes)) + 200,
         int(max(node.y for node in nodes)) + 34,
         _alt(columns, more, len(joined)),
         folded,
@@ -195,7 +195,7 @@ def _place(
             weight = max(weights[one] for one in folded) if folded else weights[name]
             label = f"{len(folded)} more" if folded else name if len(name) <= _NAME else name[: _NAME - 1] + "…"
             title = (
-                f"{len(folded)} more organisations, each in the table below"
+                f"{len(folded)} more organisations, each named below the graph"
                 if folded
                 else f"{name}, {role}: sends to {sends[name]}, receives from {gets[name]}, "
                 f"{weight} {'profile' if weight == 1 else 'profiles'}"
@@ -254,4 +254,4 @@ def _alt(columns: Mapping[int, list[str]], more: Mapping[str, list[str]], pairs:
     drawn = sum(len(names) for names in columns.values()) - len(more)
     folded = sum(len(names) for names in more.values())
     rest = f"; {folded} more are folded" if folded else ""
-    return f"Graph of who passes identifiers to whom: {drawn} organisations{rest}, {pairs} pairs. The table holds all."
+    return f"Graph of who passes identifiers to whom: {drawn} organisations{rest}, {pairs} pairs, all listed below."

@@ -61,7 +61,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page: sentences, cards, tables. `nothing` stands where there is nothing to show."""
+    """One part of the page: sentences, graph, cards, tables.
+
+    `nothing` stands where there is nothing to show; `rest` are rows that the table leaves out, as lines without origin.
+    """
 
     id: str
     title: str
@@ -70,6 +73,7 @@ class Section:
     nothing: str = ""
     notes: tuple[str, ...] = ()
     graph: Graph | None = None
+    rest: tuple[str, ...] = ()
     cards: tuple[Card, ...] = ()
     cards_more: str = ""
     cards_query: str = ""

@@ -19,6 +19,8 @@ _BEHIND = """
            s.evidence, s.locator
     from syncs s
 """
+_LINES = 2_000
+"""Pairs beyond the table that are listed by name."""
 _SHOWN = ("profile", "sender_host", "receiver_host", "channel", "encoding", "value", "evidence", "locator", "url")
 
 
@@ -124,6 +126,7 @@ def sharing(bundle: Bundle, platform: str | None) -> Section:
         title,
         sentences=(sentence,),
         tables=(table,),
+        rest=tuple(_line(origin) for origin in edges[ROWS_SHOWN : ROWS_SHOWN + _LINES]),
         graph=sharing_graph(
             (
                 Pair(origin.values["sender"], origin.values["receiver"], origin.values["profiles"])
@@ -139,6 +142,12 @@ def sharing(bundle: Bundle, platform: str | None) -> Section:
             "Hashed or otherwise encoded ones are not looked for yet, so these figures are a floor.",
         ),
     )
+
+
+def _line(origin: Origin) -> str:
+    """A pair for which the table has no room."""
+    sender, receiver = (str(origin.values[end] or "unknown")[:60] for end in ("sender", "receiver"))
+    return f"{sender} → {receiver}: {origin.values['profiles']} profiles, {origin.values['transfers']} transfers"
 
 
 def _partners(bundle: Bundle, platform: str) -> Sentence:

@@ -76,7 +76,7 @@ for (const list of document.querySelectorAll("pre.copy")) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "copying";
-  button.textContent = "Copy the list";
+  button.textContent = "Copy";
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(list.textContent);
     button.textContent = "Copied";
