@@ -71,7 +71,7 @@ def _owner(bundle: Bundle, platform: str | None, simulated: bool) -> tuple[Step,
         steps.append(
             Step(
                 (
-                    "Block others' hosts that lists name as advertising or tracking, in your router or DNS filter, "
+                    "Block the hosts below, which lists name as advertising or tracking, in your router or DNS filter, "
                     f"then try the skills that you need.{warning}",
                 ),
                 tuple(hosts[:_HOSTS_SHOWN]),

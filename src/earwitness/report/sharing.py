@@ -147,7 +147,7 @@ def sharing(bundle: Bundle, platform: str | None) -> Section:
 def _line(origin: Origin) -> str:
     """A pair for which the table has no room."""
     sender, receiver = (str(origin.values[end] or "unknown")[:60] for end in ("sender", "receiver"))
-    return f"{sender} → {receiver}: {origin.values['profiles']} profiles, {origin.values['transfers']} transfers"
+    return f"{sender} → {receiver}: profiles {origin.values['profiles']}, transfers {origin.values['transfers']}"
 
 
 def _partners(bundle: Bundle, platform: str) -> Sentence:
