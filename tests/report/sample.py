@@ -107,6 +107,18 @@ def sample_rows() -> Rows:
         _gap("crawl", "visit recipes of fashion-2", "timeout", "no auction ended within 20 s; page kept", 31),
         _gap("detect", "hashed syncs", "not_looked_for", "only plain and URL-encoded identifiers are looked for", 50),
     ]
+    rows["creatives"] = [
+        {
+            "creative": "c-1",
+            "visit": "v-0-after-news",
+            "slot": "top",
+            "text": "Boots for less",
+            "landing_url": "https://www.boots.example/now?c=1",
+            "perceptual_hash": "00ff00ff00ff00ff",
+            "evidence": sha("events v-0-after-news"),
+            "locator": "event 300",
+        }
+    ]
     rows["tests"] = _tests()
     rows["findings"] = _findings()
     return rows

@@ -2,15 +2,18 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import pyarrow as pa
 import pytest
 
 from earwitness.detect import reach_query
-from earwitness.model.tables import TABLES, TEXT, TEXTS
+from earwitness.model.tables import TABLES, TEXT, TEXTS, Column
 from earwitness.report import findings_json, render, write_report
+from earwitness.report.conduct import _captured_by
 from earwitness.report.visible import plain_number
 from earwitness.store import Bundle
 from tests.report.sample import STUDY, make_bundle, sample_rows
@@ -23,10 +26,13 @@ HOSTILE = (
 ELEMENTS = """
     html head meta title style script body aside header main section nav footer h1 h2 h3 h4 p strong code span a bdi div
     ol ul li dl dt dd details summary pre table caption thead tbody tr th td button figure picture source img figcaption
+    svg defs marker g path circle text
 """
 ATTRIBUTES = """
     lang charset http-equiv content name href id class role scope aria-label aria-labelledby aria-hidden tabindex type
     popover popovertarget popovertargetaction data-column data-label value open media srcset src alt
+    viewbox width height refx refy markerwidth markerheight markerunits orient d x y cx cy r stroke-width data-from
+    data-to data-name
 """
 
 
@@ -166,7 +172,7 @@ def test_nothing_foreign_becomes_markup(hostile_page: Page) -> None:
         assert tag in ELEMENTS.split(), tag
         assert attributes.keys() <= set(ATTRIBUTES.split()), (tag, attributes)
         if tag == "a":
-            assert re.fullmatch("#[a-z]+", attributes["href"] or "")
+            assert re.fullmatch("#[a-z-]+", attributes["href"] or "")
         if tag == "img":
             assert (attributes["src"] or "").startswith("data:image/svg+xml;base64,")
     counts = [sum(tag == name for tag, _ in hostile_page.elements) for name in ("script", "style", "img")]
@@ -358,3 +364,45 @@ def test_findings_as_json(bundle: Bundle) -> None:
     ]
     assert [test["ci_high"] for test in found["tests"]] == [None, None, "inf"]
     assert {"stage": "capture", "reason": "no_name", "gaps": 5}.items() <= found["gaps"][0].items()
+
+
+def test_pairs_beyond_the_table_are_listed(tmp_path: Path) -> None:
+    sync = sample_rows()["syncs"][0]
+    rows = [{**sync, "sync": f"x{i}", "receiver": f"receiver {i:03}"} for i in range(150)]
+    page = Page(render(make_bundle(tmp_path / "s", {**sample_rows(), "syncs": rows, "bids": []})))
+    assert "The 50 pairs that the table leaves out" in page.text
+    assert all(f"receiver {i:03}" in page.text for i in range(150))
+    assert sum(a.get("class", "").startswith("node ") for tag, a in page.elements if tag == "g") <= 40
+
+
+def test_the_skills_behind_an_organisation_are_named(page: Page) -> None:
+    assert "because of Style Podcast" in page.text
+    assert "because of My Lookbook" in page.text
+
+
+def test_steps_are_drawn_from_the_findings(bundle: Bundle, page: Page) -> None:
+    text = page.text[page.text.index("If you own a speaker") :]
+    assert "chtbl.com\n" in text
+    assert "cdn.runwaydaily.example\n" not in text
+    assert "on which legal ground: OpenX, Oxbow Ads, Tallow." in text
+    assert "With 3 against 6 profiles the smallest p possible is 0.012" in text
+    assert hashlib.sha256((bundle.directory / "study.yaml").read_bytes()).hexdigest() in text
+    assert "world tiny, seed 20231024" in text
+    assert "This study is simulated: check your own capture" in text
+
+
+def test_the_means_of_capture_are_those_that_the_interactions_name(
+    bundle: Bundle, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "captured_by" not in TABLES["interactions"].schema.names:
+        assert "recorded by a userspace router" in page.text
+
+    class Answers:
+        def sql(self, query: str) -> pa.Table:
+            assert "captured_by" in query
+            return pa.table({"captured_by": ["network namespaces, dumpcap <b>"]})
+
+    interactions = TABLES["interactions"]
+    named = [*(c for c in interactions.columns if c.name != "captured_by"), Column("captured_by", TEXT, "means")]
+    monkeypatch.setitem(TABLES, "interactions", replace(interactions, columns=tuple(named)))
+    assert _captured_by(cast(Bundle, Answers())) == "network namespaces, dumpcap <b>"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from earwitness.model.tables import TABLES
 from earwitness.report.layout import ROWS_SHOWN, Head, Section, Sentence, Table, Words, left_out, plural
 from earwitness.report.lineage import Grouping, trace
-from earwitness.report.visible import count
+from earwitness.report.visible import count, visible
 from earwitness.store import Bundle
 
 GAPS = Grouping(
@@ -28,6 +29,7 @@ _GAPS_IN_ALL = Grouping(
     shown=("stage", "reason", *GAPS.shown),
 )
 _EXAMPLES = 3
+_MEANS = 3
 
 _PERSONAS_SOURCE = """
     select e.persona, e.role, e.interest, p.profile, p.replicate, p.account, p.device_mac, p.device_ip,
@@ -210,6 +212,15 @@ def _visits(bundle: Bundle) -> Table:
     )
 
 
+def _captured_by(bundle: Bundle) -> str:
+    """By which means, as the interactions say; the one means there was where they cannot say it."""
+    if "captured_by" not in TABLES["interactions"].schema.names:
+        return "a userspace router, which passes TLS on without opening it"
+    means = bundle.sql("select distinct captured_by from interactions where captured_by is not null order by all")
+    named = [visible(str(name))[:80] for name in means["captured_by"].to_pylist()[:_MEANS]]
+    return " and ".join(named) or "means that nobody wrote down"
+
+
 def _means(bundle: Bundle) -> tuple[Sentence, ...]:
     """Sentences on how speakers and pages were recorded."""
     sentences: list[Sentence] = []
@@ -218,7 +229,7 @@ def _means(bundle: Bundle) -> tuple[Sentence, ...]:
         captures, unnamed = traffic.number("captures", count), traffic.number("unnamed", count)
         sentences.append(
             (
-                "The speakers' traffic was recorded by a userspace router, which passes TLS on without opening it: ",
+                f"The speakers' traffic was recorded by {_captured_by(bundle)}: ",
                 captures,
                 plural(captures, " capture, ", " captures, "),
                 traffic.number("packets", count),

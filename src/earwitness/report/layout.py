@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from earwitness.report.graph import Graph
 from earwitness.report.lineage import Number
 
 ROWS_SHOWN = 100
@@ -47,15 +48,35 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Card:
+    """A picture with what is known of it; `picture` is a data URI or empty, `group` its heading."""
+
+    group: str
+    picture: str
+    text: str
+    facts: tuple[tuple[str, str], ...]
+    profiles: Number | None
+    impressions: Number | None
+
+
+@dataclass(frozen=True)
 class Section:
-    """One part of the page: sentences, then tables. `nothing` stands where there is nothing to show."""
+    """One part of the page: sentences, graph, cards, tables.
+
+    `nothing` stands where there is nothing to show; `rest` are rows that the table leaves out, as lines without origin.
+    """
 
     id: str
     title: str
     sentences: tuple[Sentence, ...] = ()
     tables: tuple[Table, ...] = ()
     nothing: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    graph: Graph | None = None
+    rest: tuple[str, ...] = ()
+    cards: tuple[Card, ...] = ()
+    cards_more: str = ""
+    cards_query: str = ""
 
 
 def plural(number: Number | None, one: str, many: str) -> str:

@@ -14,11 +14,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from earwitness.report.actions import actions
 from earwitness.report.bids import BY_PROFILE, bids, hypothesis_tests
 from earwitness.report.chart import bid_chart
 from earwitness.report.claims import claims, findings_json
 from earwitness.report.conduct import conduct, gaps
-from earwitness.report.layout import Section
+from earwitness.report.gallery import ads
+from earwitness.report.layout import Cell, Section
 from earwitness.report.lineage import FIRST_ROWS, Number, Origin, trace
 from earwitness.report.receivers import receivers
 from earwitness.report.sharing import sharing
@@ -49,6 +51,7 @@ def render(bundle: Bundle) -> str:
         sharing(bundle, platform),
         bids(bundle, profiles),
         hypothesis_tests(bundle),
+        ads(bundle),
         gaps(bundle),
         conduct(bundle),
     ]
@@ -67,6 +70,7 @@ def render(bundle: Bundle) -> str:
         claims=claims(bundle),
         sections=sections,
         chart=bid_chart(profiles),
+        actions=actions(bundle, platform),
         origins=origins,
         evidence_shown=_evidence_shown(origins),
     )
@@ -145,7 +149,8 @@ def _origins(sections: Iterable[Section]) -> Iterable[Origin]:
     """Each origin that a number on the page opens to, once, in the order of the page."""
     seen: dict[str, Origin] = {}
     for section in sections:
-        cells = [cell for table in section.tables for row in table.rows for cell in row]
+        cells: list[Cell] = [cell for table in section.tables for row in table.rows for cell in row]
+        cells += [number for card in section.cards for number in (card.impressions, card.profiles)]
         for cell in (*section.sentences, *cells):
             for part in cell if isinstance(cell, tuple) else (cell,):
                 if isinstance(part, Number):

@@ -32,6 +32,7 @@ BY_ORGANISATION = Grouping(
     | {
         "host_names": "list(distinct host order by host) filter (host is not null)",
         "parties": "list(distinct party order by party) filter (party is not null)",
+        "skill_names": "list(distinct skill_name order by skill_name) filter (skill_name is not null)",
         "own_traffic": "bool_or(skill is null)",
         "sources": "list(distinct source order by source) filter (source is not null)",
     },
@@ -53,6 +54,8 @@ _ALL = Grouping(
 )
 _NAMED = 4
 """Host names printed under an organisation before the rest is counted."""
+_SKILLS = 6
+"""Skills named under an organisation before the rest is counted."""
 
 
 def receivers(bundle: Bundle) -> Section:
@@ -117,6 +120,9 @@ def _row(origin: Origin) -> tuple[Cell, ...]:
     value = origin.values
     names = value["host_names"] or []
     notes = [", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")]
+    if skills := value["skill_names"]:
+        rest = f" and {len(skills) - _SKILLS} more" if len(skills) > _SKILLS else ""
+        notes.append(f"because of {', '.join(skills[:_SKILLS])}{rest}")
     if value["own_traffic"]:
         notes.append("also without any skill" if value["skills"] else "without any skill")
     if value["sources"] == ["registrable_domain"]:

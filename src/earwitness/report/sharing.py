@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from earwitness.detect import reach_query
 from earwitness.model.sql import literal
+from earwitness.report.graph import Pair, sharing_graph
 from earwitness.report.layout import ROWS_SHOWN, Cell, Head, Section, Sentence, Table, Words, left_out, plural
 from earwitness.report.lineage import Grouping, Origin, trace
 from earwitness.report.visible import count
@@ -18,6 +19,8 @@ _BEHIND = """
            s.evidence, s.locator
     from syncs s
 """
+_LINES = 2_000
+"""Pairs beyond the table that are listed by name."""
 _SHOWN = ("profile", "sender_host", "receiver_host", "channel", "encoding", "value", "evidence", "locator", "url")
 
 
@@ -123,6 +126,15 @@ def sharing(bundle: Bundle, platform: str | None) -> Section:
         title,
         sentences=(sentence,),
         tables=(table,),
+        rest=tuple(_line(origin) for origin in edges[ROWS_SHOWN : ROWS_SHOWN + _LINES]),
+        graph=sharing_graph(
+            (
+                Pair(origin.values["sender"], origin.values["receiver"], origin.values["profiles"])
+                for origin in edges
+                if origin.values["sender"] is not None and origin.values["receiver"] is not None
+            ),
+            roles,
+        ),
         notes=(
             "An identifier is a value kept in cookies or storage that stays the same within a profile "
             "over at least two visits and occurs in no other profile, or the login mail.",
@@ -130,6 +142,12 @@ def sharing(bundle: Bundle, platform: str | None) -> Section:
             "Hashed or otherwise encoded ones are not looked for yet, so these figures are a floor.",
         ),
     )
+
+
+def _line(origin: Origin) -> str:
+    """A pair for which the table has no room."""
+    sender, receiver = (str(origin.values[end] or "unknown")[:60] for end in ("sender", "receiver"))
+    return f"{sender} → {receiver}: profiles {origin.values['profiles']}, transfers {origin.values['transfers']}"
 
 
 def _partners(bundle: Bundle, platform: str) -> Sentence:
