@@ -159,6 +159,21 @@ def bids(measured_bids: pa.Table, truth_bids: pa.Table, visits: Visits) -> Tally
     return result
 
 
+def creatives(measured_creatives: pa.Table, truth_creatives: pa.Table, visits: Visits) -> Tally:
+    """Ads that were served in visits, by (profile, visit, slot, landing address): which ad was seen, and where."""
+    measured = (
+        (visits.profile_of[visit], visit, slot, normal_url(landing or ""))
+        for visit, slot, landing in rows_of(measured_creatives, "visit", "slot", "landing_url")
+        if visit in visits.profile_of
+    )
+    truth = (
+        (profile, visit, slot, normal_url(landing))
+        for profile, at, slot, landing in rows_of(truth_creatives, "profile", "at", "slot", "landing_url")
+        if (visit := visits.at(profile, at)) is not None
+    )
+    return tally_occurrences(("profile", "visit", "slot", "landing_url"), truth, measured)
+
+
 def _price(status: str, cpm: float | None) -> float:
     """The price of a bid; other answers have none, whatever stands there."""
     return cpm if status == "bid" and cpm is not None else 0.0
