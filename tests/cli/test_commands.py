@@ -59,7 +59,7 @@ def test_init_writes_a_study_that_plan_understands(study):
 
 
 def test_an_unknown_world_is_told_which_there_are(tmp_path):
-    one_line(earwitness("init", tmp_path / "x", "--world", "tinny"), 2, "there are: tiny")
+    one_line(earwitness("init", tmp_path / "x", "--world", "tinny"), 2, "there are: demo")
     assert not (tmp_path / "x").exists()
 
 

@@ -7,11 +7,12 @@ from earwitness.lab import prebid
 from earwitness.model.errors import MissingTool
 
 
-def test_the_bundle_is_the_package_s_own_code_with_both_adapters() -> None:
+def test_the_bundle_is_the_package_s_own_code_with_the_adapters_asked_for() -> None:
     package = prebid.find_prebid()
-    bundle = prebid.bundle(package).decode()
+    bundle = prebid.bundle(package, ["openx", "ix"]).decode()
     for module in ("prebid-core", "openxBidAdapter", "ixBidAdapter"):
         assert (package / "dist/chunks" / f"{module}.js").read_text() in bundle
+    assert (package / "dist/chunks/rubiconBidAdapter.js").read_text() not in bundle
     assert bundle.endswith("pbjs.processQueue();}\n")
     assert json.loads((package / "package.json").read_text())["version"] in bundle
 

@@ -87,7 +87,7 @@ def truth_rows():
 def measured_rows():
     """What a study that saw everything has in its tables."""
     rows = {name: [] for name in ("visits", "requests", "cookies", "bids", "identifiers", "syncs")}
-    rows |= {"interactions": [], "contacts": [], "hosts": []}
+    rows |= {"interactions": [], "contacts": [], "hosts": [], "creatives": []}
     for profile in ("p1", "p2"):
         u, b = value("u", profile), value("b", profile)
         rows["identifiers"] += [
@@ -476,3 +476,19 @@ def test_misses_are_named_up_to_fifty_and_intervals_are_wilson():
         assert wilson(hits, tries) == pytest.approx([low, high], abs=5e-5)
     assert wilson(20, 20) == pytest.approx([0.8389, 1], abs=5e-5)
     assert all(math.isfinite(end) for end in wilson(1, 1))
+
+
+def test_ads_are_asked_about_where_any_was_seen():
+    truth, measured = truth_rows(), measured_rows()
+    served = [("p1", 101, "top", "https://www.a.example/x"), ("p1", 102, "side", "https://www.b.example/y")]
+    served += [("p2", 250, "top", "https://www.a.example/x")]  # in no visit
+    truth["truth_creatives"] = [
+        {"profile": profile, "at": at * S, "slot": slot, "landing_url": url} for profile, at, slot, url in served
+    ]
+    assert "creatives" not in tallied(truth, measured)
+    seen = {"visit": "p1/0", "slot": "top", "landing_url": "https://www.a.example/x"}
+    assert tallied(truth, measured | {"creatives": [seen]})["creatives"] == (1, 0, 1)
+    elsewhere = seen | {"slot": "side"}
+    assert tallied(truth, measured | {"creatives": [seen, elsewhere]})["creatives"] == (1, 1, 1)
+    nowhere = seen | {"slot": "side", "landing_url": None}
+    assert tallied(truth, measured | {"creatives": [seen, nowhere]})["creatives"] == (1, 1, 1)

@@ -26,6 +26,7 @@ from earwitness.model.network import Enrolled
 from .h2_client import Client
 
 WORLD = load_world("tiny", 11)
+DEMO = load_world("demo", 11)
 HOST = WORLD.platform.voice_service
 ANNA = Enrolled("p-anna", "anna@mail.example", "pw", "G0SERIAL1", "Atzr|one", "02:00:00:00:00:01", "10.0.0.1")
 BEN = Enrolled("p-ben", "ben@mail.example", "pw", "G0SERIAL2", "Atzr|two", "02:00:00:00:00:02", "10.0.0.2")
@@ -39,7 +40,7 @@ class Service:
 
     async def __aenter__(self):
         self.truth = Truth(self.directory)
-        self.state = PlatformState(WORLD, self.truth, [ANNA, BEN])
+        self.state = PlatformState(self.world, self.truth, [ANNA, BEN])
         self.authority = Authority(self.directory)
         sockets = {}
         for one in (ANNA, BEN):
@@ -47,7 +48,7 @@ class Service:
             sockets[one.profile].setblocking(False)
         self.ports = {profile: at.getsockname()[1] for profile, at in sockets.items()}
         tls = self.authority.server_context([HOST], "h2")
-        self.server = await serve_voice(WORLD, self.truth, self.state, sockets, tls)
+        self.server = await serve_voice(self.world, self.truth, self.state, sockets, tls)
         return self
 
     async def __aexit__(self, *_):
@@ -55,8 +56,8 @@ class Service:
         self.state.close()
         self.truth.close()
 
-    def __init__(self, directory):
-        self.directory = directory
+    def __init__(self, directory, world=WORLD):
+        self.directory, self.world = directory, world
 
     async def client(self, one=ANNA):
         return await Client.open(self.ports[one.profile], HOST, self.authority.ca_file)
@@ -320,3 +321,25 @@ def test_a_form_is_read_or_refused(body, extra):
     for content_type in ("multipart/form-data; boundary=b0", f"multipart/form-data; boundary={extra}", extra):
         with contextlib.suppress(BadInput):
             parse_form(content_type, body)
+
+
+async def test_an_answer_is_understood_only_by_the_skill_that_has_just_asked(tmp_path):
+    skill = next(each for each in DEMO.skills.values() if each.utterances[-1].answers)
+    other = next(each for each in DEMO.skills.values() if each.stream)
+    opening, answer = skill.utterances
+    async with Service(tmp_path, DEMO) as service:
+        client = await service.client()
+
+        async def said(text, message):
+            reply = await tell(service, client, recognize(text, message))
+            return directives_of(reply)[0][0]["payload"]["caption"]["content"]
+
+        unasked = await said(answer.text, "m1")
+        assert unasked != answer.reply
+        assert await said(opening.text, "m2") == opening.reply
+        assert await said(answer.text, "m3") == answer.reply
+        assert await said(opening.text, "m4") == opening.reply
+        assert await said(other.utterances[0].text, "m5") == other.utterances[0].reply
+        assert await said(answer.text, "m6") == unasked
+        rows = service.rows("truth_speaker", "skill")
+    assert rows == [(None,), (skill.skill,), (skill.skill,), (skill.skill,), (other.skill,), (None,)]

@@ -1,5 +1,7 @@
 import ipaddress
+import itertools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +11,7 @@ from earwitness.model.errors import BadStudy
 
 
 def test_a_world_is_made_from_its_name_and_seed_alone() -> None:
-    assert worlds() == ["tiny"]
+    assert worlds() == ["demo", "noisy", "null", "tiny"]
     assert load_world("tiny", 5) == load_world("tiny", 5)
     with pytest.raises(BadStudy, match="tiny"):
         load_world("imaginary", 1)
@@ -28,8 +30,8 @@ def test_another_seed_gives_every_fictional_party_another_name() -> None:
 
 
 def test_names_do_not_tell_what_their_bearers_do() -> None:
-    for seed in range(30):
-        world = load_world("tiny", seed)
+    for name, seed in itertools.product(("tiny", "demo"), range(30)):
+        world = load_world(name, seed)
         visible = [
             *(host for host in world.hosts if host.endswith(".example")),
             *(each.name.lower() for each in world.organisations.values() if not each.real),
@@ -40,8 +42,8 @@ def test_names_do_not_tell_what_their_bearers_do() -> None:
 
 
 def test_no_two_parties_share_a_cookie_name_and_no_address_two_parameters() -> None:
-    for seed in range(30):
-        world = load_world("tiny", seed)
+    for name, seed in itertools.product(("tiny", "demo"), range(30)):
+        world = load_world(name, seed)
         cookies = [each.cookie.name for each in world.organisations.values() if each.cookie]
         assert len(set(cookies)) == len(cookies)
         for target in world.endpoints:
@@ -95,3 +97,40 @@ def test_two_of_four_skills_stream_through_published_measurement_hosts(world: Wo
     }
     assert all(any(each.plays for each in skill.utterances) == bool(skill.stream) for skill in world.skills.values())
     assert len({each.text for skill in world.skills.values() for each in skill.utterances}) == 8
+
+
+def test_the_worlds_null_and_noisy_differ_from_demo_in_nothing_but_their_point() -> None:
+    demo, null, noisy = (load_world(name, 4) for name in ("demo", "null", "noisy"))
+    assert set(null.uplift.values()) == {1.0} and min(demo.uplift.values()) >= 3
+    assert demo.prices.log_sd == {**noisy.prices.log_sd, "profile": 0.25} and noisy.prices.log_sd["profile"] == 0.7
+    same = {"name": "", "description": ""}
+    assert replace(null, **same, uplift=demo.uplift) == replace(demo, **same)
+    assert replace(noisy, **same, prices=demo.prices) == replace(demo, **same)
+
+
+def test_demo_has_the_size_that_a_finding_needs() -> None:
+    demo = load_world("demo", 4)
+    assert [(each.role, each.replicates, len(each.skills)) for each in demo.personas] == [
+        ("interest", 3, 6),
+        ("interest", 3, 6),
+        ("control", 6, 0),
+        ("placebo", 3, 0),
+    ]
+    assert set(demo.exchanges) == {"openx", "ix", "appnexus", "rubicon", "pubmatic"}
+    assert len(demo.sites) == 6 and all(len(site.slots) >= 3 for site in demo.sites.values())
+    streaming = [skill for skill in demo.skills.values() if skill.stream]
+    assert len(streaming) >= 4 and all(len(skill.stream.urls) > 1 for skill in streaming if skill.stream)
+    owner = {name: end.organisation for name, end in demo.endpoints.items()}
+    to_platform = [send for send in demo.sends.values() if owner[send.target] == "amazon"]
+    partners = {owner[send.source] for send in to_platform}
+    # What is theirs is what a study can follow from them on.
+    followed = [send for send in demo.sends.values() if partners & {*send.carries}]
+    edges = {(owner[send.source], owner[send.target]) for send in followed}
+    assert partners == {"openx", "index", "xandr", "magnite", "pubmatic", "first_tracker"}
+    depth, reached = {}, partners
+    for step in (1, 2, 3, 4):
+        reached = {receiver for sender, receiver in edges if sender in reached} - partners - {"amazon"}
+        depth |= {key: step for key in reached if key not in depth}
+    assert len(depth) == 12 and set(depth.values()) == {1, 2, 3, 4}
+    for seed in range(30):
+        load_world("demo", seed)

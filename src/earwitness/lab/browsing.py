@@ -32,7 +32,10 @@ class Browsing:
 
 @dataclass(frozen=True)
 class Hit:
-    """One request. `profile` is known from the address it came to: for the log and as a key for draws only."""
+    """One request. `profile` is known from the address it came to: for the log and as a key for draws only.
+
+    `fault` is how the server fails at it (`faults`), None where it does not.
+    """
 
     method: str
     host: str
@@ -44,6 +47,7 @@ class Hit:
     body: bytes
     profile: str
     browsing: Browsing
+    fault: str | None = None
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ _PARAMETERS = (
 )  # fmt: skip
 _COOKIES = (
     "_a", "_bx", "c_1", "dk", "_e", "fz", "g2", "_hq", "ju", "k", "lt", "_m", "n4", "_o", "pw", "qv", "r_", "sx", "_u",
-    "vy", "wz",
+    "vy", "wz", "_b", "c2", "_d", "ek", "f_", "_gx", "hs", "i3", "_j", "kq", "_l", "mz", "n_", "oe", "_p", "q1", "_r",
+    "s7", "tn", "_v", "w_", "xk", "_y", "z4",
 )  # fmt: skip
 
 

@@ -27,12 +27,13 @@ from earwitness.lab.score_sharing import (
     true_identifiers,
 )
 from earwitness.lab.score_tally import Tally, rows_of, tally_set
-from earwitness.lab.score_web import Visits, bids, cookies, hops
+from earwitness.lab.score_web import Visits, bids, cookies, creatives, hops
 from earwitness.lab.truth import JOURNAL, TRUTH_TABLES, seal
 from earwitness.model.errors import BadInput
 
 _MEASURED = (
     "visits", "requests", "cookies", "bids", "identifiers", "syncs", "interactions", "contacts", "hosts",
+    "creatives",
 )  # fmt: skip
 
 
@@ -93,6 +94,8 @@ def questions(
         answers["cookies"] = cookies(measured["cookies"], requests, visits)
         answers["bids"] = bids(measured["bids"], truth["truth_bids"], visits)
         answers |= _sharing(measured, truth, visits, ownership_list, minted, platform_host)
+    if measured["creatives"].num_rows:
+        answers["creatives"] = creatives(measured["creatives"], truth["truth_creatives"], visits)
     if measured["hosts"].num_rows:
         answers["ownership"] = ownership(measured["hosts"], truth["truth_owners"])
     return answers

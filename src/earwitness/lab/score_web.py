@@ -68,7 +68,9 @@ def hops(requests: pa.Table, truth_requests: pa.Table, visits: Visits) -> Tally:
 
     CORS preflights are hops with method OPTIONS. A speaker's requests are no hops of a page. Favicons are left out on
     both sides: the browser's interface asks for them, not the page. Addresses that never reach a network (`data:`,
-    `blob:`) are no hops. Status and cookies are not part of the key.
+    `blob:`) are no hops. Status and cookies are not part of the key: a request that got no answer is a hop on both
+    sides. Where the same was asked again and then answered, a reset does not count: browsers repeat by themselves what
+    breaks on a connection that was in use, and show one request.
     """
     measured = (
         (visits.profile_of[visit], visit, method, normal_url(url))
@@ -76,12 +78,15 @@ def hops(requests: pa.Table, truth_requests: pa.Table, visits: Visits) -> Tally:
         if visit in visits.profile_of and url.startswith(("http://", "https://"))
         if not is_favicon(url)
     )
-    truth = (
-        (profile, visit, method, normal_url(url))
-        for profile, at, method, url, kind in rows_of(truth_requests, "profile", "at", "method", "url", "kind")
+    columns = ("profile", "at", "method", "url", "status", "kind")
+    made = [
+        ((profile, visit, method, normal_url(url)), status)
+        for profile, at, method, url, status, kind in rows_of(truth_requests, *columns)
         if kind not in _NOT_OF_PAGES and not is_favicon(url)
         if (visit := visits.at(profile, at)) is not None
-    )
+    ]
+    answered = {key for key, status in made if status is not None}
+    truth = (key for key, status in made if status is not None or key not in answered)
     return tally_occurrences(("profile", "visit", "method", "url"), truth, measured)
 
 
@@ -152,6 +157,21 @@ def bids(measured_bids: pa.Table, truth_bids: pa.Table, visits: Visits) -> Tally
         result.missed += [(*key, price if key[-1] == "bid" else None) for price in missed]
         result.false += [(*key, price if key[-1] == "bid" else None) for price in false]
     return result
+
+
+def creatives(measured_creatives: pa.Table, truth_creatives: pa.Table, visits: Visits) -> Tally:
+    """Ads that were served in visits, by (profile, visit, slot, landing address): which ad was seen, and where."""
+    measured = (
+        (visits.profile_of[visit], visit, slot, normal_url(landing or ""))
+        for visit, slot, landing in rows_of(measured_creatives, "visit", "slot", "landing_url")
+        if visit in visits.profile_of
+    )
+    truth = (
+        (profile, visit, slot, normal_url(landing))
+        for profile, at, slot, landing in rows_of(truth_creatives, "profile", "at", "slot", "landing_url")
+        if (visit := visits.at(profile, at)) is not None
+    )
+    return tally_occurrences(("profile", "visit", "slot", "landing_url"), truth, measured)
 
 
 def _price(status: str, cpm: float | None) -> float:

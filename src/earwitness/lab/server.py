@@ -11,19 +11,23 @@ import hashlib
 import json
 import os
 import socket
+import struct
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from earwitness.lab import prebid
+from earwitness.lab.ad_server import AdServer
 from earwitness.lab.browsing import Answer, Browsing, Hit, hit_of, redirect
 from earwitness.lab.certificates import Authority
 from earwitness.lab.device_services import answer_device
-from earwitness.lab.exchanges import Exchanges
+from earwitness.lab.exchanges import Exchanges, cross_origin
+from earwitness.lab.faults import EMPTY, RESET, SLOW, Faults
 from earwitness.lab.matching import Matching
 from earwitness.lab.platform_state import PlatformState
 from earwitness.lab.sign_in import DETOUR, SESSION_COOKIES, SignIn
@@ -48,11 +52,13 @@ class Dispatcher:
         self._profiles = {address: profile for profile, address in gateways.items()}
         matching = Matching(world, truth, state)
         self._parts = (
-            Exchanges(world, truth, state),
+            ads := AdServer(world, truth),
+            Exchanges(world, truth, state, ads),
             matching,
             Sites(world, matching, library),
             SignIn(world, state),
         )
+        self._faults = Faults(world, state)
         self._browsing: dict[str, Browsing] = {}
         self._device_hosts = {*world.platform.device_hosts.values()}
 
@@ -69,8 +75,16 @@ class Dispatcher:
         profile = self._profiles[request.transport.get_extra_info("sockname")[0]]
         browsing = self._browsing.setdefault(profile, Browsing())
         hit = hit_of(request, body, profile, browsing)
+        if not self._device_kind(hit) and request.scheme == "https":
+            hit = replace(hit, fault=self._faults.of(hit))
         answer = await self._answer(request, hit)
+        if hit.fault not in (None, SLOW):
+            answer = Answer(answer.kind, _failed(hit, answer.response))
         self._log(at, hit, answer)
+        if hit.fault == SLOW and self._world.faults:
+            await asyncio.sleep(self._world.faults.slow_s)
+        if hit.fault == RESET:
+            _reset(request.transport)
         return answer.response
 
     async def _answer(self, request: web.Request, hit: Hit) -> Answer:
@@ -111,7 +125,7 @@ class Dispatcher:
             host=hit.host,
             method=hit.method,
             url=hit.url.partition("?")[0] if secret and hit.path == DETOUR else hit.url,
-            status=answer.response.status,
+            status=None if hit.fault == RESET else answer.response.status,
             cookie_header="; ".join(f"{name}={_shown(name, value)}" for name, value in hit.cookies.items()) or None,
             set_cookie=[_shown_line(line) for line in set_cookies],
             body_sha256=hashlib.sha256(hit.body).hexdigest() if hit.body and not secret else None,
@@ -130,6 +144,20 @@ def _shown_line(line: str) -> str:
     name, _, rest = line.partition("=")
     value, separator, attributes = rest.partition(";")
     return f"{name}={_shown(name, value)}{separator}{attributes}"
+
+
+def _failed(hit: Hit, instead_of: web.StreamResponse) -> web.Response:
+    """What is sent in place of an answer."""
+    if hit.fault == EMPTY:
+        return web.Response(content_type=instead_of.content_type, headers=cross_origin(hit))
+    return web.Response(status=503, headers=cross_origin(hit))
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Break the connection off, as a host that crashes does."""
+    linger = struct.pack("ii", 1, 0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()
 
 
 def _preflight(request: web.Request, hit: Hit) -> web.Response:
@@ -180,7 +208,7 @@ async def _run(config: Mapping[str, Any], orders: asyncio.StreamReader) -> None:
     truth = Truth(Path(config["truth_dir"]))
     state = PlatformState(world, truth, enrolled)
     _note_owners(world, truth)
-    library = prebid.bundle(Path(config["prebid"]))
+    library = prebid.bundle(Path(config["prebid"]), world.exchanges)
     dispatcher = Dispatcher(world, truth, state, library, gateways)
     addresses = list(gateways.values())
     voice_host = world.platform.voice_service

@@ -83,7 +83,7 @@ def _publisher_page(world: World, site: Site, consent: str, tags: list[str]) -> 
     )
     scripts = "".join(f'<script async src="{escape(tag)}"></script>' for tag in tags)
     auction = _AUCTION.replace("UNITS", _in_script(_ad_units(world, site))).replace(
-        "CONFIG", _in_script(_prebid_config(consent))
+        "CONFIG", _in_script(_prebid_config(world, site, consent))
     )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
@@ -113,16 +113,23 @@ def _parameters(bidder: str, placement: str, seller: str) -> dict[str, str]:
     if bidder == "openx":
         # With `platform` rather than `delDomain` the adapter syncs users at u.openx.net.
         return {"unit": placement, "platform": seller}
+    if bidder == "appnexus":
+        return {"placementId": placement}
+    if bidder == "rubicon":
+        return {"accountId": seller, "siteId": seller, "zoneId": placement}
+    if bidder == "pubmatic":
+        return {"publisherId": seller, "adSlot": placement}
     return {"siteId": placement}
 
 
-def _prebid_config(consent: str) -> dict[str, Any]:
+def _prebid_config(world: World, site: Site, consent: str) -> dict[str, Any]:
+    syncs_by = "all" if site.syncs_by_frame else "image"
     granted = {"consents": {str(purpose): True for purpose in range(1, 11)}, "legitimateInterests": {}}
     return {
-        "bidderTimeout": 1500,
+        "bidderTimeout": world.auction_timeout_ms,
         "userSync": {
             "syncEnabled": True,
-            "filterSettings": {"all": {"bidders": "*", "filter": "include"}},
+            "filterSettings": {syncs_by: {"bidders": "*", "filter": "include"}},
             "syncsPerBidder": 5,
             "syncDelay": 300,
         },

@@ -36,6 +36,10 @@ TRUTH_TABLES: dict[str, pa.Schema] = {
         at=TIME, profile=TEXT, site=TEXT, slot=TEXT, bidder=TEXT, status=TEXT, cpm_usd=REAL,
         cpm_without_interest=REAL, reason=TEXT,
     ),
+    "truth_creatives": _schema(
+        at=TIME, profile=TEXT, site=TEXT, slot=TEXT, bidder=TEXT, creative=TEXT, advertiser=TEXT,
+        category=TEXT, landing_url=TEXT,
+    ),
     "truth_speaker": _schema(
         at=TIME, profile=TEXT, skill=TEXT, host=TEXT, bytes_up=INT, bytes_down=INT,
     ),

@@ -73,6 +73,7 @@ class VoiceService:
         }
         self._recogniser = Recogniser([*self._grammar, _TIME_QUESTION])
         self._skill_of_token: dict[str, str] = {}
+        self._skill_in_dialogue: dict[str, str] = {}
 
     async def answer(self, profile: str, request: Request) -> Answer:
         """Answer one request; `profile` is whose connection it came on, for the truth alone.
@@ -144,6 +145,10 @@ class VoiceService:
             reply = f"It is {datetime.now(UTC):%H:%M}." if text else _NOT_UNDERSTOOD
             return _Outcome(await self._directives(event, account, reply, None, False), None, event.data)
         skill, utterance = self._grammar[text]
+        before = self._skill_in_dialogue.pop(account, None)
+        if utterance.answers and before != skill.skill:
+            return _Outcome(await self._directives(event, account, _NOT_UNDERSTOOD, None, False), None, event.data)
+        self._skill_in_dialogue[account] = skill.skill
         self._state.interaction(account, skill.skill, text, now_us())
         answer = await self._directives(event, account, utterance.reply, skill, utterance.plays)
         return _Outcome(answer, skill.skill, event.data)

@@ -50,11 +50,15 @@ class Persona:
 
 @dataclass(frozen=True)
 class Utterance:
-    """What a person says to a skill, what the speaker answers, and whether the skill's stream starts."""
+    """What a person says to a skill, what the speaker answers, and whether the skill's stream starts.
+
+    `answers`: it is understood only in reply to what the same skill has just asked.
+    """
 
     text: str
     reply: str
     plays: bool
+    answers: bool
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Site:
-    """A publisher's page."""
+    """A publisher's page. `syncs_by_frame`: it lets bidders sync users by frames, else by pictures only."""
 
     site: str
     url: str
@@ -99,6 +103,7 @@ class Site:
     organisation: str
     rank: int
     slots: tuple[Slot, ...]
+    syncs_by_frame: bool
 
 
 @dataclass(frozen=True)
@@ -166,11 +171,17 @@ class Platform:
 
 @dataclass(frozen=True)
 class Brand:
-    """An advertiser, what its ads say, and the interest that its buyers pay for; None: anybody."""
+    """One ad of an advertiser: what it says, where it leads, and the interest that its buyer pays for; None: anybody.
+
+    `creative` is its number at every exchange. `nested`: the ad server delivers it in a frame within its frame.
+    """
 
     organisation: str
     interest: str | None
     text: str
+    creative: str
+    landing: str
+    nested: bool
 
 
 @dataclass(frozen=True)
@@ -183,8 +194,19 @@ class Prices:
 
 
 @dataclass(frozen=True)
+class Faults:
+    """How often servers fail: the share of requests, and how long a slow one takes."""
+
+    share: float
+    slow_s: float
+
+
+@dataclass(frozen=True)
 class World:
-    """Everything that a world is. Mappings are keyed by the name of what they hold."""
+    """Everything that a world is. Mappings are keyed by the name of what they hold.
+
+    `uplift` is the factor on the prices of bidders that know of an interest; one of 1 is no effect of any kind.
+    """
 
     name: str
     seed: int
@@ -193,7 +215,9 @@ class World:
     sites_after: int
     iterations: int
     interactions_to_infer: int
-    uplift: float
+    uplift: Mapping[str, float]
+    auction_timeout_ms: int
+    faults: Faults | None
     prices: Prices
     platform: Platform
     personas: tuple[Persona, ...]
@@ -208,6 +232,7 @@ class World:
     ad_server_host: str
     creative_path: str
     picture_path: str
+    inner_path: str
     consent_cookie: str
     first_visit_cookie: str
     constant: str

@@ -15,6 +15,7 @@ from earwitness.lab.world import (
     Cookie,
     Endpoint,
     Exchange,
+    Faults,
     Organisation,
     Persona,
     Platform,
@@ -52,7 +53,18 @@ def _specification(name: str) -> dict[str, Any]:
     """The parsed file of a world; nobody changes it."""
     text = importlib.resources.files("earwitness.lab").joinpath("worlds", f"{name}.yaml").read_text(encoding="utf-8")
     parsed: dict[str, Any] = yaml.safe_load(text)
+    if like := parsed.pop("like", None):
+        return _over(_specification(like), parsed)
     return parsed
+
+
+def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`, which reach into nested mappings and replace everything else."""
+    changed = {
+        key: _over(base[key], value) if isinstance(value, dict) and key in base else value
+        for key, value in changes.items()
+    }
+    return {**base, **changed}
 
 
 class _Builder:
@@ -78,6 +90,8 @@ class _Builder:
             iterations=plan["iterations"],
             interactions_to_infer=inference["interactions"],
             uplift=inference["uplift"],
+            auction_timeout_ms=spec.get("auction_timeout_ms", 1500),
+            faults=Faults(**spec["faults"]) if "faults" in spec else None,
             prices=Prices(prices["base_usd"], prices["no_bid_rate"], prices["log_sd"]),
             platform=Platform(**spec["platform"]),
             personas=tuple(self._persona(entry, skills) for entry in spec["personas"]),
@@ -87,11 +101,12 @@ class _Builder:
             sites={site.site: site for site in map(self._site, spec["sites"])},
             endpoints=endpoints,
             sends={entry["name"]: self._send(entry, endpoints) for entry in spec["sends"]},
-            brands=tuple(Brand(each["organisation"], each.get("interest"), each["text"]) for each in spec["brands"]),
+            brands=tuple(map(self._brand, spec["brands"])),
             asset_host=self._host("asset_network", "one", 0),
             ad_server_host=ad_server,
             creative_path=self.namer.path(ad_server, "creative"),
             picture_path=self.namer.path(ad_server, "picture"),
+            inner_path=self.namer.path(ad_server, "inner"),
             consent_cookie="euconsent-v2",
             first_visit_cookie=self.namer.cookie("first visit"),
             constant=identifier(self.seed, "hex16", "constant"),
@@ -154,7 +169,12 @@ class _Builder:
             permissions=tuple(entry["permissions"]),
             policy_url=f"https://{host}{self.namer.path(host, 'policy', index)}",
             utterances=tuple(
-                Utterance(given["say"].format(name=name), given["reply"].format(name=name), given.get("plays", False))
+                Utterance(
+                    given["say"].format(name=name),
+                    given["reply"].format(name=name),
+                    given.get("plays", False),
+                    given.get("answers", False),
+                )
                 for given in entry["utterances"]
             ),
             stream=stream,
@@ -173,7 +193,25 @@ class _Builder:
             path=entry["path"],
             impression=self.namer.path(entry["host"], "impression"),
             cents=entry["currency_unit"] == "cents",
-            seller=identifier(self.seed, "uuid", "seller", entry["bidder"]),
+            seller=self._seller(entry["bidder"]),
+        )
+
+    def _seller(self, bidder: str) -> str:
+        """The bidder's own id of all publishers of this world: a UUID at openx, elsewhere a number."""
+        if bidder == "openx":
+            return identifier(self.seed, "uuid", "seller", bidder)
+        return str(10_000 + whole(self.seed, "seller", bidder) % 90_000)
+
+    def _brand(self, entry: dict[str, Any]) -> Brand:
+        organisation, text = entry["organisation"], entry["text"]
+        home = f"www.{self.organisations[organisation].domains[0]}"
+        return Brand(
+            organisation=organisation,
+            interest=entry.get("interest"),
+            text=text,
+            creative=identifier(self.seed, "digits", "creative", organisation, text)[:9],
+            landing=f"https://{home}{self.namer.path(home, 'landing', text)}",
+            nested=entry.get("nested", False),
         )
 
     def _site(self, entry: dict[str, Any]) -> Site:
@@ -192,9 +230,10 @@ class _Builder:
                     for exchange in self.spec["exchanges"]
                 },
             )
-            for place, (width, height) in enumerate(self.spec["slots"])
+            for place, (width, height) in enumerate(entry.get("slots", self.spec["slots"]))
         )
-        return Site(stem, f"https://{host}/", host, owner.key, entry["rank"], slots)
+        by_frame = entry.get("syncs", "frame") == "frame"
+        return Site(stem, f"https://{host}/", host, owner.key, entry["rank"], slots, by_frame)
 
     def _endpoints(self) -> dict[str, Endpoint]:
         made = {}
