@@ -2,20 +2,18 @@ import base64
 import hashlib
 import json
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from earwitness.detect import reach_query
-from earwitness.model.tables import TABLES, TEXT, TEXTS, Column
+from earwitness.model.tables import TABLES, TEXT, TEXTS
 from earwitness.report import findings_json, render, write_report
 from earwitness.report.conduct import _captured_by
 from earwitness.report.visible import plain_number
-from earwitness.store import Bundle
+from earwitness.store import Bundle, create
 from tests.report.sample import STUDY, make_bundle, sample_rows
 
 HOSTILE = (
@@ -391,18 +389,12 @@ def test_steps_are_drawn_from_the_findings(bundle: Bundle, page: Page) -> None:
     assert "This study is simulated: check your own capture" in text
 
 
-def test_the_means_of_capture_are_those_that_the_interactions_name(
-    bundle: Bundle, page: Page, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if "captured_by" not in TABLES["interactions"].schema.names:
-        assert "recorded by a userspace router" in page.text
-
-    class Answers:
-        def sql(self, query: str) -> pa.Table:
-            assert "captured_by" in query
-            return pa.table({"captured_by": ["network namespaces, dumpcap <b>"]})
-
-    interactions = TABLES["interactions"]
-    named = [*(c for c in interactions.columns if c.name != "captured_by"), Column("captured_by", TEXT, "means")]
-    monkeypatch.setitem(TABLES, "interactions", replace(interactions, columns=tuple(named)))
-    assert _captured_by(cast(Bundle, Answers())) == "network namespaces, dumpcap <b>"
+def test_the_means_of_capture_are_those_that_the_interactions_name(tmp_path: Path) -> None:
+    create(tmp_path / "study", "title: x\n", {})
+    means = ["namespaces", "userspace: no right to make <b>", "namespaces", None]
+    with Bundle.open(tmp_path / "study", write=True) as bundle:
+        with bundle.step("given", "test") as step:
+            step.write("interactions", [{"interaction": str(n), "captured_by": m} for n, m in enumerate(means)])
+        told = _captured_by(bundle)
+    assert told.startswith("dumpcap at a router in network namespaces")
+    assert told.endswith("and a userspace router, which passes TLS on without opening it (no right to make <b>)")

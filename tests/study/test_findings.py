@@ -148,3 +148,15 @@ def test_an_empty_study_says_so(say):
     assert list(told) == ["received", "sharing", "bids", "unseen", "next"]
     assert "nothing can be said" in told["received"]["claim"]
     assert "not measured" in told["sharing"]["claim"]
+
+
+def test_the_placebo_stands_beside_and_is_no_finding(tmp_path):
+    study = a_study()
+    study["personas"].append({"name": "sham", "role": "placebo", "profiles": 3, "skills": []})
+    create(tmp_path / "study", "title: x\n", {})
+    with Bundle.open(tmp_path / "study", write=True) as bundle:
+        with bundle.step("given", "test") as step:
+            step.write("tests", [a_test(1 / 84), {**a_test(0.5), "hypothesis": "s", "persona": "sham"}])
+        told = {f["finding"]: f for f in findings(bundle, StudyFile.model_validate(study))}["bids"]
+    assert told["claim"] == "Bids rose for “pets” over “control”."
+    assert told["confidence"].endswith("; the placebo's p is .500")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from earwitness.model.tables import TABLES
 from earwitness.report.layout import ROWS_SHOWN, Head, Section, Sentence, Table, Words, left_out, plural
 from earwitness.report.lineage import Grouping, trace
 from earwitness.report.visible import count, visible
@@ -30,6 +29,10 @@ _GAPS_IN_ALL = Grouping(
 )
 _EXAMPLES = 3
 _MEANS = 3
+_ROUTERS = {
+    "namespaces": "dumpcap at a router in network namespaces, which passes TLS on without opening it",
+    "userspace": "a userspace router, which passes TLS on without opening it",
+}
 
 _PERSONAS_SOURCE = """
     select e.persona, e.role, e.interest, p.profile, p.replicate, p.account, p.device_mac, p.device_ip,
@@ -213,11 +216,12 @@ def _visits(bundle: Bundle) -> Table:
 
 
 def _captured_by(bundle: Bundle) -> str:
-    """By which means, as the interactions say; the one means there was where they cannot say it."""
-    if "captured_by" not in TABLES["interactions"].schema.names:
-        return "a userspace router, which passes TLS on without opening it"
+    """By which means, as the interactions say."""
     means = bundle.sql("select distinct captured_by from interactions where captured_by is not null order by all")
-    named = [visible(str(name))[:80] for name in means["captured_by"].to_pylist()[:_MEANS]]
+    named = []
+    for name in means["captured_by"].to_pylist()[:_MEANS]:
+        kind, _, reason = str(name).partition(": ")
+        named.append(visible(_ROUTERS.get(kind, kind) + (f" ({reason})" if reason else ""))[:200])
     return " and ".join(named) or "means that nobody wrote down"
 
 

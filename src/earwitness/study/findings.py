@@ -30,7 +30,7 @@ def findings(bundle: Bundle, study: StudyFile) -> list[dict[str, Any]]:
     platform = study.platform.organisation
     received = _received(bundle, platform)
     sharing = _sharing(bundle, platform)
-    bids = _bids(bundle)
+    bids = _bids(bundle, study)
     unseen = _unseen(bundle)
     return [received, sharing, bids, unseen, _next(bundle, bids)]
 
@@ -88,7 +88,7 @@ def _sharing(bundle: Bundle, platform: str) -> dict[str, Any]:
     return _finding("sharing", claim, sql, "each passing on is a recorded request; a floor, not a total", limits)
 
 
-def _bids(bundle: Bundle) -> dict[str, Any]:
+def _bids(bundle: Bundle, study: StudyFile) -> dict[str, Any]:
     sql = (
         "select hypothesis, persona, control, outcome, estimand, unit, units_treated, units_control, method, effect,"
         " ci_low, ci_high, p, p_attainable, p_adjusted, registered from tests where unit = 'profile'"
@@ -96,7 +96,9 @@ def _bids(bundle: Bundle) -> dict[str, Any]:
     )
     rows = bundle.sql(sql).to_pylist()
     ratios = {r["hypothesis"]: r for r in rows if r["estimand"] == CPM_RATIO}
-    made = [r for r in rows if r["estimand"] == SCORE_RANK_BISERIAL and r["p"] is not None]
+    placebos = {p.name for p in study.personas if p.role == "placebo"}
+    tested = [r for r in rows if r["estimand"] == SCORE_RANK_BISERIAL and r["p"] is not None]
+    made = [r for r in tested if r["persona"] not in placebos]
     if not made:
         return _finding("bids", "Bids could not be compared.", sql, "not measured", ["too few bids in one arm"])
     sentences = []
@@ -117,6 +119,8 @@ def _bids(bundle: Bundle) -> dict[str, Any]:
         confidence = f"p = {_p(best['p_adjusted'])} after correction, from {size}"
     else:
         confidence = f"exploratory: p = {_p(best['p'])} without correction, from {size}"
+    for placebo in (r for r in tested if r["persona"] in placebos):
+        confidence += f"; the placebo's p is {_p(placebo['p'])}"
     limits = [] if all(t["registered"] for t in made) else ["not confirmatory: too few profiles for its family"]
     return _finding("bids", f"{claim[0].upper()}{claim[1:]}.", sql, confidence, limits)
 

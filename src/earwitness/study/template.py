@@ -50,7 +50,8 @@ def new_study(
 ) -> dict[str, Any]:
     """A study of a world's public facts: a baseline crawl of the first sites, interactions, a crawl of all.
 
-    Each interest persona is held against the first control, one-sided ("bids are higher"), in one family.
+    Each interest persona is held against the first control, one-sided ("bids are higher"), in one family; a placebo
+    likewise, in a family of its own.
     """
     controls = [p["name"] for p in personas if p["role"] == "control"]
     names = [s["site"] for s in sites]
@@ -81,14 +82,14 @@ def new_study(
         "hypotheses": [
             {
                 "name": f"bids-{p['name']}",
-                "family": "interests",
+                "family": "interests" if p["role"] == "interest" else "placebo",
                 "persona": p["name"],
                 "control": controls[0],
                 "outcome": "bid_cpm",
                 "alternative": "greater",
             }
             for p in personas
-            if p["role"] == "interest"
+            if p["role"] in ("interest", "placebo")
         ],
     }
 
