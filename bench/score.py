@@ -15,7 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-QUESTIONS = ("speaker_hosts", "hops", "cookies", "bids", "identifiers", "syncs_org", "syncs_host", "partners", "downstream")
+QUESTIONS = (
+    *("speaker_hosts", "hops", "cookies", "bids", "creatives", "identifiers"),
+    *("syncs_org", "syncs_host", "partners", "downstream"),
+)
 
 
 def seeds(runs: int) -> list[int]:
