@@ -365,5 +365,5 @@ async def test_the_seed_alone_draws_the_identifiers(internet: Internet, service:
 
 async def test_without_espeak_the_mend_is_named(speaker: AvsSpeaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(MissingTool, match="apt-get install .*espeak-ng"):
+    with pytest.raises(MissingTool, match=r"apt-get install .*espeak-ng"):
         await speaker.__aenter__()
