@@ -95,3 +95,10 @@ def test_a_password_is_not_remembered():
 
 def test_signed_in_needs_to_have_signed_in():
     assert not Secrets(KEY).signed_in([Cookie("a", "b", "c.example")])
+
+
+def test_what_the_jar_holds_is_secret_though_nobody_saw_it_set():
+    secrets = Secrets(KEY, Known("platform.example", ["session-id"], []))
+    value = "244-rotated/session+value"
+    secrets.learn_jar([Cookie("session-id", value, ".platform.example"), Cookie("ad", "public-value", "ads.example")])
+    assert secrets.redact_text(f"/leak?s=244-rotated%2Fsession%2Bvalue {value} public-value").count("token:") == 2

@@ -95,11 +95,13 @@ async def run_pass(
             try:
                 await persona.open(browser.url)
                 await put_back(persona.targets.browser, memory.session_cookies)
+                secrets.learn_jar(await read_jar(persona.targets.browser))
                 if sign_in is not None:
                     await persona.sign_in(sign_in)
                 for plan in visits:
                     await persona.visit(plan)
                 jar = await read_jar(persona.targets.browser)
+                secrets.learn_jar(jar)
                 await persona.quit()
                 if not await browser.ended():
                     raise BrowserGone("chromium does not end when told to")

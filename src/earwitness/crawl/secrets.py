@@ -101,6 +101,11 @@ class Secrets:
         if name in self.known.names and (not host or registrable_domain(host) == self.known.domain):
             self._remember(value)
 
+    def learn_jar(self, jar: Iterable[Cookie]) -> None:
+        """The values that session cookies have now are secret, whether or not they were seen to be set."""
+        for cookie in jar:
+            self.learn_cookie(cookie.host, cookie.name, cookie.value)
+
     def redact(self, raw: bytes) -> bytes:
         """JSON text with every secret replaced; the same bytes where there is none."""
         if b"uthorization" in raw:
